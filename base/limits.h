@@ -1,0 +1,52 @@
+// Every bound of the program, with a name. A queue, frame, round, retry or wait that is not here
+// does not exist.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+
+namespace migrate::limits {
+
+using namespace std::chrono_literals;
+
+// gRPC (conventions: control messages are small, bulk data goes in chunks).
+inline constexpr int kMaxControlMessageBytes = 4 * 1024 * 1024;
+inline constexpr std::size_t kMaxChunkBytes = 1024 * 1024;
+inline constexpr auto kKeepaliveTime = 10s;
+inline constexpr auto kKeepaliveTimeout = 5s;
+inline constexpr auto kKeepaliveServerMinimum = 5s;
+inline constexpr auto kPeerCallTimeout = 30s;    // control calls between daemons
+inline constexpr auto kPeerConnectTimeout = 5s;  // the first call to a peer
+inline constexpr auto kRestoreTimeout = 120s;    // docker start of the replica
+inline constexpr int kStreamReconnects = 5;      // a broken bulk stream is resumed this often
+inline constexpr auto kStreamReconnectDelay = 500ms;
+
+// Migrations.
+inline constexpr int kMaxActiveMigrations = 8;  // per daemon and role
+inline constexpr int kPresyncRoundsMax = 5;
+inline constexpr auto kDefaultDeadline = 10min;
+inline constexpr int kProgressEventsKept = 256;  // per watcher; the oldest are merged
+inline constexpr auto kInDoubtRetry = 2s;        // target asks the source for its decision
+
+// Docker Engine.
+inline constexpr auto kDockerTimeout = 30s;
+inline constexpr auto kDockerStreamIdleTimeout = 120s;
+inline constexpr std::size_t kDockerMaxResponseBytes = 64 * 1024 * 1024;
+
+// Subprocesses.
+inline constexpr std::size_t kSubprocessMaxOutputBytes = 1024 * 1024;
+inline constexpr auto kRuncTimeout = 120s;
+
+// Freezer.
+inline constexpr auto kFreezeTimeout = 10s;
+
+// File trees.
+inline constexpr std::size_t kMaxPathBytes = 4096;
+inline constexpr std::size_t kMaxXattrBytes = 64 * 1024;
+inline constexpr std::size_t kMaxXattrsPerEntry = 256;
+inline constexpr std::int64_t kMaxFileBytes = std::int64_t{1} << 44;  // 16 TiB
+inline constexpr std::size_t kMinDeltaBlockBytes = 64 * 1024;
+inline constexpr std::size_t kMaxDeltaBlocksPerFile = 65536;
+
+}  // namespace migrate::limits
