@@ -1,0 +1,41 @@
+// One function per command of `migrate`; each prints its result and returns the exit code.
+#pragma once
+
+#include <string>
+
+#include "cli/client.h"
+#include "cli/exit_code.h"
+#include "cli/render.h"
+#include "proto/control.pb.h"
+
+namespace migrate {
+
+struct OutputOptions {
+  bool json = false;
+  ProgressStyle progress = ProgressStyle::kPlain;
+};
+
+struct MoveCommand {
+  std::string container;
+  std::string target;
+  std::string request_id;
+  bool detach = false;
+  bool dry_run = false;
+  v1::MigrationOptions options;
+};
+
+ExitCode RunMove(const Client& client, const MoveCommand& command, const OutputOptions& output);
+ExitCode RunPreflight(const Client& client, const MoveCommand& command,
+                      const OutputOptions& output);
+// An empty id: the newest migration.
+ExitCode RunStatus(const Client& client, std::string id, bool watch, const OutputOptions& output);
+ExitCode RunList(const Client& client, bool active_only, const OutputOptions& output);
+ExitCode RunAbort(const Client& client, const std::string& id, const OutputOptions& output);
+ExitCode RunGc(const Client& client, bool remove, bool moved, const OutputOptions& output);
+ExitCode RunNode(const Client& client, const OutputOptions& output);
+
+// Follows a migration to its end, or until Ctrl-C: the first aborts it, the second detaches.
+ExitCode WatchToEnd(const Client& client, const v1::Migration& started, bool abort_on_interrupt,
+                    const OutputOptions& output);
+
+}  // namespace migrate

@@ -1,0 +1,46 @@
+// The journal: what a fresh daemon must know about migrations and lineages after a crash. SQLite in
+// WAL mode with synchronous=FULL: when Put returns, the record is on disk.
+//
+// Owns the database; one daemon per file (an exclusive lock keeps a second one out). Thread-safe.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "proto/journal.pb.h"
+
+struct sqlite3;
+
+namespace migrate {
+
+class Journal {
+ public:
+  static Result<std::unique_ptr<Journal>> Open(const std::string& path);
+  ~Journal();
+  Journal(const Journal&) = delete;
+  Journal& operator=(const Journal&) = delete;
+
+  Result<> Put(const v1::MigrationRecord& record);
+  Result<std::vector<v1::MigrationRecord>> Migrations();  // oldest first
+
+  Result<> Put(const v1::LineageRecord& record);  // one per lineage on a host
+  Result<> EraseLineage(const std::string& lineage_id);
+  Result<std::vector<v1::LineageRecord>> Lineages();
+  // The lineage whose local container this is.
+  Result<std::optional<v1::LineageRecord>> FindLineage(const std::string& container_id);
+
+ private:
+  explicit Journal(sqlite3* database) : database_(database) {}
+
+  Result<> PutRow(const char* statement, const std::string& key, const std::string& value);
+  Result<std::vector<std::string>> Values(const char* statement);
+
+  std::mutex mutex_;
+  sqlite3* database_;
+};
+
+}  // namespace migrate

@@ -1,0 +1,82 @@
+#include "migrated/journal.h"
+
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+
+#include <filesystem>
+
+namespace migrate {
+namespace {
+
+class JournalTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    char name[] = "/tmp/migrate_journal_XXXXXX";
+    directory_ = mkdtemp(name);
+    path_ = directory_ / "journal.db";
+  }
+  void TearDown() override { std::filesystem::remove_all(directory_); }
+
+  std::filesystem::path directory_;
+  std::string path_;
+};
+
+v1::MigrationRecord Record(const std::string& id, v1::Decision decision) {
+  v1::MigrationRecord record;
+  record.mutable_migration()->set_id(id);
+  record.set_decision(decision);
+  return record;
+}
+
+TEST_F(JournalTest, SurvivesReopenAndKeepsTheOrder) {
+  {
+    auto journal = Journal::Open(path_);
+    ASSERT_TRUE(journal) << journal.error().message;
+    ASSERT_TRUE((*journal)->Put(Record("b", v1::DECISION_UNDECIDED)));
+    ASSERT_TRUE((*journal)->Put(Record("a", v1::DECISION_UNDECIDED)));
+    ASSERT_TRUE((*journal)->Put(Record("b", v1::DECISION_COMMITTED)));
+  }
+  auto journal = Journal::Open(path_);
+  ASSERT_TRUE(journal);
+  auto records = (*journal)->Migrations();
+  ASSERT_TRUE(records);
+  ASSERT_EQ(records->size(), 2u);
+  EXPECT_EQ((*records)[0].migration().id(), "b");
+  EXPECT_EQ((*records)[0].decision(), v1::DECISION_COMMITTED);
+}
+
+TEST_F(JournalTest, SecondDaemonIsKeptOut) {
+  auto journal = Journal::Open(path_);
+  ASSERT_TRUE(journal);
+  auto second = Journal::Open(path_);
+  ASSERT_FALSE(second);
+  EXPECT_NE(second.error().message.find("another migrated"), std::string::npos);
+}
+
+TEST_F(JournalTest, NewerFormatIsRefused) {
+  ASSERT_TRUE(Journal::Open(path_));
+  sqlite3* database = nullptr;
+  sqlite3_open(path_.c_str(), &database);
+  sqlite3_exec(database, "PRAGMA user_version=99", nullptr, nullptr, nullptr);
+  sqlite3_close(database);
+  auto journal = Journal::Open(path_);
+  ASSERT_FALSE(journal);
+  EXPECT_EQ(journal.error().code, ErrorCode::kVersionMismatch);
+}
+
+TEST_F(JournalTest, LineagesAreFoundByContainerAndErased) {
+  auto journal = Journal::Open(path_);
+  ASSERT_TRUE(journal);
+  v1::LineageRecord record;
+  record.mutable_lineage()->set_id("l");
+  record.set_container_id("c1");
+  ASSERT_TRUE((*journal)->Put(record));
+  EXPECT_TRUE((*journal)->FindLineage("c1")->has_value());
+  EXPECT_FALSE((*journal)->FindLineage("c2")->has_value());
+  ASSERT_TRUE((*journal)->EraseLineage("l"));
+  EXPECT_TRUE((*journal)->Lineages()->empty());
+}
+
+}  // namespace
+}  // namespace migrate
