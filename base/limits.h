@@ -37,9 +37,15 @@ inline constexpr std::size_t kDockerMaxResponseBytes = 64 * 1024 * 1024;
 // Subprocesses.
 inline constexpr std::size_t kSubprocessMaxOutputBytes = 1024 * 1024;
 inline constexpr auto kRuncTimeout = 120s;
+inline constexpr std::size_t kSlowestDiskBytesPerSecond = 20'000'000;  // a restore reads the image
+inline constexpr std::size_t kMaxCriuImageBytes = 256 * 1024 * 1024;  // one without memory pages
 
 // Freezer.
 inline constexpr auto kFreezeTimeout = 10s;
+
+// Search for the paths of inotify watches.
+inline constexpr auto kWatchSearchTimeout = 5s;
+inline constexpr std::size_t kWatchSearchEntries = 2'000'000;
 
 // File trees.
 inline constexpr std::size_t kMaxPathBytes = 4096;

@@ -64,14 +64,17 @@ Error ErrnoError(std::string_view what, int error_number = errno);
 
 }  // namespace migrate
 
-// TRY(expr): the value of a Result, or return its Error from the enclosing function.
-#define TRY(expr)                                             \
-  (__extension__({                                            \
-    auto try_result_ = (expr);                                \
-    if (!try_result_) {                                       \
-      return ::migrate::Error(std::move(try_result_).error()); \
-    }                                                         \
-    ::migrate::internal::Unwrap(std::move(try_result_));      \
+// TRY(expr): the value of a Result, or return its Error from the enclosing function. Each use has a
+// variable of its own, so that one may stand inside another.
+#define TRY(expr) MIGRATE_TRY_COUNTED(expr, __COUNTER__)
+#define MIGRATE_TRY_COUNTED(expr, counter) MIGRATE_TRY_NAMED(expr, counter)
+#define MIGRATE_TRY_NAMED(expr, counter)                                  \
+  (__extension__({                                                        \
+    auto try_result_##counter = (expr);                                   \
+    if (!try_result_##counter) {                                          \
+      return ::migrate::Error(std::move(try_result_##counter).error());   \
+    }                                                                     \
+    ::migrate::internal::Unwrap(std::move(try_result_##counter));         \
   }))
 
 namespace migrate::internal {

@@ -1,0 +1,23 @@
+// Whether a container can go from one node to another, from what the two say of themselves in the
+// handshake. Pure; both sides ask it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "proto/control.pb.h"
+
+namespace migrate {
+
+// Of peer.proto and ship.proto together; raised when an older daemon would misunderstand.
+inline constexpr std::uint32_t kProtocolVersion = 1;
+
+std::vector<v1::Blocker> CompatibilityBlockers(const v1::Node& source, const v1::Node& target);
+
+// Code kVersionMismatch if the protocols differ, else kFailedPrecondition; the first blocker in
+// words, and how many more there are.
+Error BlockersError(const std::vector<v1::Blocker>& blockers);
+
+}  // namespace migrate

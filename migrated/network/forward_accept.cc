@@ -1,0 +1,128 @@
+#include "migrated/network/forward_accept.h"
+
+#include <fcntl.h>
+#include <linux/netfilter_ipv4/ip_tables.h>
+#include <sys/socket.h>
+
+#include <cstring>
+#include <sstream>
+#include <vector>
+
+#include "base/file_util.h"
+#include "base/owned_fd.h"
+#include "migrated/network/nft.h"
+
+namespace migrate::internal {
+namespace {
+
+// "" if the chain does not exist.
+Result<std::string> ListFilterChain(const std::string& chain) {
+  auto listed = RunNft("list chain ip filter " + chain, NftOutput::kHandles);
+  if (!listed && listed.error().code == ErrorCode::kNotFound) {
+    return std::string();
+  }
+  return listed;
+}
+
+// Of the tables that iptables-legacy makes, which nftables does not show.
+Result<bool> LegacyForwardDrops() {
+  // Asking for a table would create it; the list tells whether it exists. /proc/net would be that
+  // of the program's first thread.
+  auto names = ReadSmallFile("/proc/thread-self/net/ip_tables_names");
+  if (!names || ("\n" + *names).find("\nfilter\n") == std::string::npos) {
+    return false;
+  }
+  OwnedFd socket(::socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW));
+  if (!socket) {
+    return ErrnoError("raw socket for the iptables-legacy firewall");
+  }
+  ipt_getinfo info{};
+  std::strcpy(info.name, "filter");
+  socklen_t size = sizeof info;
+  if (getsockopt(socket.get(), IPPROTO_IP, IPT_SO_GET_INFO, &info, &size) != 0) {
+    return ErrnoError("read the iptables-legacy firewall");
+  }
+  std::vector<char> blob(sizeof(ipt_get_entries) + info.size);
+  auto* request = reinterpret_cast<ipt_get_entries*>(blob.data());
+  std::strcpy(request->name, "filter");
+  request->size = info.size;
+  size = static_cast<socklen_t>(blob.size());
+  if (getsockopt(socket.get(), IPPROTO_IP, IPT_SO_GET_ENTRIES, request, &size) != 0) {
+    return ErrnoError("read the iptables-legacy firewall");
+  }
+  const char* policy = blob.data() + sizeof(ipt_get_entries) + info.underflow[NF_INET_FORWARD];
+  ipt_entry entry;
+  std::memcpy(&entry, policy, sizeof entry);
+  xt_standard_target target;
+  std::memcpy(&target, policy + entry.target_offset, sizeof target);
+  return target.verdict == -NF_DROP - 1;
+}
+
+std::string AcceptRule(const char* direction, const std::string& link) {
+  return std::string(direction) + " \"" + link + "\" counter accept";
+}
+
+}  // namespace
+
+Result<> CheckForwarding() {
+  auto forward = TRY(ReadSmallFile("/proc/sys/net/ipv4/ip_forward"));
+  if (!forward.starts_with("1")) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "IPv4 forwarding is off on this host; set net.ipv4.ip_forward=1",
+                     "IP_FORWARD_OFF");
+  }
+  if (TRY(LegacyForwardDrops())) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "the firewall of iptables-legacy drops forwarded packets, and only that of "
+                     "iptables-nft can be opened; let Docker use iptables-nft",
+                     "FIREWALL_LEGACY");
+  }
+  auto user_chain = TRY(ListFilterChain("DOCKER-USER"));
+  if (user_chain.empty()) {
+    auto chain = TRY(ListFilterChain("FORWARD"));
+    if (chain.find("policy drop") != std::string::npos) {
+      return MakeError(ErrorCode::kFailedPrecondition,
+                       "the firewall drops forwarded packets and has no DOCKER-USER chain in "
+                       "which they could be accepted",
+                       "FIREWALL_DROPS");
+    }
+  }
+  return {};
+}
+
+Result<> AcceptForwarding(const std::string& link) {
+  auto chain = TRY(ListFilterChain("DOCKER-USER"));
+  if (chain.empty()) {
+    return {};
+  }
+  // Only the simplest matches: a rule that iptables cannot read makes it refuse the whole table,
+  // and Docker with it.
+  std::string commands;
+  for (const char* direction : {"oifname", "iifname"}) {
+    auto rule = AcceptRule(direction, link);
+    if (chain.find(rule) == std::string::npos) {
+      commands += "insert rule ip filter DOCKER-USER " + rule + "\n";
+    }
+  }
+  if (!commands.empty()) {
+    TRY(RunNft(commands));
+  }
+  return {};
+}
+
+Result<> RevokeForwarding(const std::string& link) {
+  std::istringstream chain(TRY(ListFilterChain("DOCKER-USER")));
+  std::string commands;
+  for (std::string line; std::getline(chain, line);) {
+    auto handle = line.find("# handle ");
+    if (line.find("ifname \"" + link + "\"") != std::string::npos && handle != std::string::npos) {
+      commands += "delete rule ip filter DOCKER-USER handle " + line.substr(handle + 9) + "\n";
+    }
+  }
+  if (!commands.empty()) {
+    TRY(RunNft(commands));
+  }
+  return {};
+}
+
+}  // namespace migrate::internal

@@ -1,0 +1,132 @@
+// The relay: clients go on talking to the host where a container came from (the origin), which
+// passes the traffic to wherever the container is now.
+//
+//   client <-> origin: DNAT to the relay address R <-> VXLAN <-> container's namespace: R is local
+//
+// A relay belongs to one container lineage and one origin, and outlives all moves: R and the id
+// stay the same. At the origin everything is keyed on R, so that nothing there depends on an
+// address that Docker hands out. In the container's namespace a stateless translation joins R with
+// the local addresses of sockets that are older than the move.
+//
+// Owns nothing: what is set up lives in the kernel under names made of the id, and is removed by
+// any later process that knows the id (FindRelays() finds them). All set-up and removal functions
+// are idempotent; a set-up that failed half-way is undone by the removal. Thread-safe for
+// different relays. IPv4 only. Addresses are text, ports in host order.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/owned_fd.h"
+#include "base/result.h"
+#include "migrated/network/connection.h"
+
+namespace migrate {
+
+inline constexpr std::uint16_t kRelayUdpPort = 7748;
+inline constexpr char kRelaySubnet[] = "198.18.0.0/16";
+
+// What both ends must agree on.
+struct RelaySpec {
+  std::string id;             // 16 hex digits
+  std::string relay_address;  // R
+  std::uint32_t vni = 0;      // 24 bits
+  std::uint16_t udp_port = kRelayUdpPort;
+  // Of the container's interface at the origin: connections keep the segment size they have.
+  // Tunnel packets that are too long for the path are fragmented outside.
+  std::uint32_t mtu = 1500;
+
+  bool operator==(const RelaySpec&) const = default;
+};
+
+// The VNI follows from the id.
+RelaySpec MakeRelaySpec(std::string id, std::string relay_address);
+
+struct RelayPort {
+  Protocol protocol = Protocol::kTcp;
+  std::string host_address;  // empty or 0.0.0.0: every local address
+  std::uint16_t host_port = 0;
+  std::uint16_t container_port = 0;
+
+  bool operator==(const RelayPort&) const = default;
+};
+
+// The origin while the container is elsewhere.
+struct OriginSide {
+  RelaySpec relay;
+  std::string local_address;   // of this host, toward the container's host
+  std::string remote_address;  // the container's host
+  std::vector<RelayPort> ports;
+
+  bool operator==(const OriginSide&) const = default;
+};
+
+// The origin while the container is at home again.
+struct OriginAtHome {
+  RelaySpec relay;
+  std::string container_address;  // on the bridge
+  std::string bridge;
+
+  bool operator==(const OriginAtHome&) const = default;
+};
+
+// The container's namespace, wherever it is.
+struct ContainerSide {
+  RelaySpec relay;
+  // Not empty: the container is at its origin, packets to R come in there and no tunnel is made.
+  std::string home_interface;
+  std::string local_address;   // tunnel: of this host, toward the origin
+  std::string remote_address;  // tunnel: the origin
+  // Local addresses of restored sockets. Those that no interface has are added.
+  std::vector<std::string> old_addresses;
+  // Connections that go through this relay; not those of another relay of the same container.
+  std::vector<Connection> connections;
+  // Sockets that wait at one address: new connections through the relay are led to them.
+  std::vector<BoundPort> bound;
+
+  bool operator==(const ContainerSide&) const = default;
+};
+
+// Whether this host can be an origin: forwarding on, a firewall that we can open.
+Result<> CheckOrigin(FdRef host_netns);
+
+// Tunnel, translation of the published ports, permission to forward. From then on new connections
+// to the ports go to the container's host. Existing ones follow with ApplyConntrackMoves() toward
+// R (plan: PlanConntrackMoves): after this call, since without a route to R the host answers their
+// packets with ICMP errors, and with the container locked. To abort: apply the reversed moves,
+// then RemoveOrigin(). Calling it again with another remote_address repoints the relay.
+Result<> SetUpOrigin(FdRef host_netns, const OriginSide& side);
+
+// Replaces tunnel and port translation by a route to the container on its bridge. Connections that
+// are keyed on R go on; new ones are Docker's business again.
+Result<> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side);
+
+// Everything of the relay, the connection tracking entries of R included.
+Result<> RemoveOrigin(FdRef host_netns, std::string_view relay_id);
+
+// To be called with the namespace locked (netlock.h) and before the sockets are restored: they can
+// only be bound to addresses that exist. `host_netns` is where the tunnel's own packets travel.
+// While a container side exists ARP in the namespace is strict (arp_ignore, arp_announce), since
+// an old address may belong to a neighbour here; this stays until the namespace ends.
+Result<> SetUpContainerSide(FdRef host_netns, FdRef container_netns, const ContainerSide& side);
+
+Result<> RemoveContainerSide(FdRef container_netns, std::string_view relay_id);
+
+// Traces of relays in a namespace, found by their names alone.
+struct RelayTraces {
+  std::vector<std::string> relay_ids;  // each can be given to RemoveOrigin/RemoveContainerSide
+  std::vector<std::string> links;
+  std::vector<std::string> addresses;  // relay addresses
+
+  bool empty() const { return relay_ids.empty() && links.empty() && addresses.empty(); }
+};
+Result<RelayTraces> FindRelays(FdRef netns);
+
+// An address of `subnet` (CIDR) that no relay, route or interface here has; the id decides where
+// the search starts, so that two origins seldom choose the same.
+Result<std::string> ChooseRelayAddress(FdRef host_netns, std::string_view relay_id,
+                                       const std::string& subnet = kRelaySubnet);
+
+}  // namespace migrate

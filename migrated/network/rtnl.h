@@ -1,0 +1,99 @@
+// Rtnl: links, addresses, neighbours, routes and rules (IPv4) of the network namespace in which it
+// was opened, through libnl. Owns one netlink socket. One thread at a time; blocks shortly.
+// "Add" succeeds if the same thing exists, "Delete" if it does not.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/owned_fd.h"
+#include "base/result.h"
+
+struct nl_sock;
+
+namespace migrate {
+
+// Marks routes and rules as ours (rtm_protocol); a number that no routing daemon uses.
+inline constexpr std::uint8_t kRouteProtocol = 109;
+
+struct VxlanLink {
+  std::string name;
+  std::string mac;
+  std::uint32_t vni = 0;
+  std::uint16_t udp_port = 0;
+  std::string local_address;
+  std::string remote_address;
+  std::uint32_t mtu = 1500;
+};
+
+struct RouteSpec {
+  std::string destination;  // "198.18.0.1/32"; "0.0.0.0/0" is the default route
+  std::string link;
+  std::string gateway = {};      // reached without a lookup ("onlink"); empty: none
+  std::uint32_t table = 254;     // main
+  std::uint32_t locked_mtu = 0;  // not lowered by what the path reports; 0: no such metric
+};
+
+struct RouteInfo {
+  std::string destination;
+  std::string gateway;
+  std::string link;
+  std::uint32_t table = 0;
+  std::uint8_t protocol = 0;
+};
+
+struct AddressInfo {
+  std::string address;  // with prefix length: "172.17.0.2/16"
+  std::string link;
+  std::string label;
+};
+
+struct RuleInfo {
+  std::string source;
+  std::uint32_t table = 0;
+  std::uint32_t priority = 0;
+};
+
+class Rtnl {
+ public:
+  static Result<Rtnl> Open();
+
+  // The tunnel's own UDP socket stays in this namespace, the device appears in `device_netns`
+  // (here, if invalid). kAlreadyExists if the name, or the VNI on that port, is taken.
+  Result<> CreateVxlan(const VxlanLink& link, FdRef device_netns = {});
+  Result<> ChangeVxlanEnds(const VxlanLink& link);
+  Result<> DeleteLink(const std::string& name);
+  Result<> SetLinkUp(const std::string& name);
+  Result<int> LinkIndex(const std::string& name);  // 0 if there is none
+  Result<std::vector<std::string>> LinkNames();
+
+  Result<> AddAddress(const std::string& link, const std::string& address,
+                      const std::string& label = {});
+  Result<> DeleteAddress(const AddressInfo& address);
+  Result<std::vector<AddressInfo>> Addresses();
+
+  // An entry that never expires and needs no ARP.
+  Result<> SetNeighbour(const std::string& link, const std::string& address,
+                        const std::string& mac);
+
+  Result<> SetRoute(const RouteSpec& route);
+  Result<> DeleteRoute(const RouteInfo& route);
+  Result<std::vector<RouteInfo>> Routes();
+
+  // "from `source` lookup `table`".
+  Result<> AddRule(const RuleInfo& rule);
+  Result<> DeleteRules(std::uint32_t table);
+  Result<std::vector<RuleInfo>> Rules();
+
+ private:
+  struct SocketDeleter {
+    void operator()(nl_sock* socket) const;
+  };
+  explicit Rtnl(nl_sock* socket) : socket_(socket) {}
+
+  std::unique_ptr<nl_sock, SocketDeleter> socket_;
+};
+
+}  // namespace migrate

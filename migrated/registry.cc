@@ -1,0 +1,255 @@
+#include "migrated/registry.h"
+
+#include <spdlog/spdlog.h>
+
+#include <thread>
+
+#include "base/ids.h"
+#include "base/limits.h"
+
+namespace migrate {
+namespace {
+
+constexpr auto kAbortWait = std::chrono::seconds(60);
+
+bool HasEnded(const v1::Migration& migration) {
+  return migration.outcome() != v1::OUTCOME_UNSPECIFIED &&
+         migration.outcome() != v1::OUTCOME_IN_DOUBT;
+}
+
+Error UnknownMigration(const std::string& id) {
+  return MakeError(ErrorCode::kNotFound,
+                   "no migration " + id + " on this host; `migrate list` shows all",
+                   "UNKNOWN_MIGRATION");
+}
+
+}  // namespace
+
+Result<> Registry::Recover() {
+  const std::lock_guard lock(mutex_);
+  for (v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
+    const std::string id = record.migration().id();
+    if (HasEnded(record.migration())) {
+      continue;
+    }
+    spdlog::info("migration {} of {} was under way: going on with it", id,
+                 record.migration().container_name());
+    if (record.migration().role() == v1::ROLE_SOURCE) {
+      auto source = std::make_shared<SourceMigration>(node_, std::move(record));
+      source->Start(true);
+      sources_[id] = std::move(source);
+    } else {
+      auto target = std::make_shared<TargetMigration>(node_, std::move(record));
+      target->Recover();
+      targets_[id] = std::move(target);
+    }
+  }
+  return {};
+}
+
+Result<v1::Migration> Registry::Start(const v1::StartMigrationRequest& request) {
+  if (request.container().empty() || request.target().empty()) {
+    return MakeError(ErrorCode::kInvalidArgument, "container and target must be given");
+  }
+  const HostPort target = TRY(ParseHostPort(request.target(), kDefaultPeerPort));
+  // The engine resolves names and prefixes; what is unknown ends here.
+  const ContainerInfo container = TRY(node_.docker().InspectContainer(request.container()));
+
+  const std::lock_guard lock(mutex_);
+  int active = 0;
+  for (const auto& [id, source] : sources_) {
+    const v1::Migration migration = source->progress().Snapshot();
+    if (!request.request_id().empty() && migration.request_id() == request.request_id()) {
+      return migration;
+    }
+    if (source->ended()) {
+      continue;
+    }
+    ++active;
+    if (migration.container_id() == container.id) {
+      return MakeError(ErrorCode::kAborted,
+                       container.name + " is being migrated already (" + id +
+                           "); wait for it, or `migrate abort " + id + "`",
+                       "ALREADY_MIGRATING");
+    }
+  }
+  if (active >= limits::kMaxActiveMigrations) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     std::to_string(active) + " migrations are under way, the limit; try later",
+                     "TOO_MANY_MIGRATIONS");
+  }
+  v1::MigrationRecord record;
+  v1::Migration* migration = record.mutable_migration();
+  migration->set_id(NewMigrationId());
+  migration->set_request_id(request.request_id());
+  migration->set_role(v1::ROLE_SOURCE);
+  migration->set_container_id(container.id);
+  migration->set_container_name(container.name);
+  migration->set_peer(target.ToString());
+  *migration->mutable_options() = request.options();
+  migration->set_phase(v1::PHASE_PREFLIGHT);
+  migration->set_rung("stop");
+  TRY(node_.journal().Put(record));
+  auto source = std::make_shared<SourceMigration>(node_, std::move(record));
+  sources_[source->id()] = source;
+  source->Start(false);
+  spdlog::info("migration {} of {} to {} starts", source->id(), container.name,
+               target.ToString());
+  return source->progress().Snapshot();
+}
+
+std::shared_ptr<SourceMigration> Registry::FindSource(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = sources_.find(id);
+  return found == sources_.end() ? nullptr : found->second;
+}
+
+std::shared_ptr<TargetMigration> Registry::FindTarget(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  const auto found = targets_.find(id);
+  return found == targets_.end() ? nullptr : found->second;
+}
+
+Progress* Registry::FindProgress(const std::string& id) {
+  if (const auto source = FindSource(id)) {
+    return &source->progress();
+  }
+  if (const auto target = FindTarget(id)) {
+    return &target->progress();
+  }
+  return nullptr;
+}
+
+bool Registry::IsActive(const std::string& id) {
+  const auto source = FindSource(id);
+  const auto target = FindTarget(id);
+  return (source && !source->ended()) || (target && !target->ended());
+}
+
+Result<v1::Migration> Registry::Get(const std::string& id) {
+  if (const Progress* progress = FindProgress(id)) {
+    return progress->Snapshot();
+  }
+  for (const v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
+    if (record.migration().id() == id) {
+      return record.migration();
+    }
+  }
+  return UnknownMigration(id);
+}
+
+Result<std::vector<v1::Migration>> Registry::List(bool active_only) {
+  std::vector<v1::Migration> list;
+  for (const v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
+    const Progress* progress = FindProgress(record.migration().id());
+    v1::Migration migration = progress != nullptr ? progress->Snapshot() : record.migration();
+    if (!active_only || !HasEnded(migration)) {
+      list.push_back(std::move(migration));
+    }
+  }
+  return list;
+}
+
+Result<v1::Migration> Registry::Abort(const std::string& id) {
+  const auto source = FindSource(id);
+  if (!source) {
+    if (const auto target = FindTarget(id)) {
+      return MakeError(ErrorCode::kFailedPrecondition,
+                       "migration " + id + " comes from " + target->progress().Snapshot().peer() +
+                           ": abort it there",
+                       "NOT_THE_SOURCE");
+    }
+    return UnknownMigration(id);
+  }
+  TRY(source->RequestAbort());
+  const auto until = std::chrono::steady_clock::now() + kAbortWait;
+  while (!source->ended() && std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  v1::Migration migration = source->progress().Snapshot();
+  if (!source->ended() || migration.outcome() == v1::OUTCOME_MOVED) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "migration " + id + " passed its commit point before the abort took effect",
+                     "PAST_COMMIT_POINT");
+  }
+  return migration;
+}
+
+Result<std::shared_ptr<TargetMigration>> Registry::OpenTarget(const v1::PrepareRequest& request) {
+  if (!IsMigrationId(request.migration_id())) {
+    return MakeError(ErrorCode::kInvalidArgument, "malformed migration id");
+  }
+  const std::lock_guard lock(mutex_);
+  const auto found = targets_.find(request.migration_id());
+  if (found != targets_.end()) {
+    return found->second;
+  }
+  int active = 0;
+  for (const auto& [id, target] : targets_) {
+    active += target->ended() ? 0 : 1;
+  }
+  if (active >= limits::kMaxActiveMigrations) {
+    return MakeError(ErrorCode::kResourceExhausted,
+                     "the target takes no more than " + std::to_string(active) +
+                         " migrations at once; try later",
+                     "TOO_MANY_MIGRATIONS");
+  }
+  v1::MigrationRecord record;
+  v1::Migration* migration = record.mutable_migration();
+  migration->set_id(request.migration_id());
+  migration->set_role(v1::ROLE_TARGET);
+  migration->set_phase(v1::PHASE_PREFLIGHT);
+  migration->set_rung("stop");
+  migration->set_peer(request.source().peer_endpoint());
+  *migration->mutable_options() = request.options();
+  record.set_source_endpoint(request.source().peer_endpoint());
+  auto target = std::make_shared<TargetMigration>(node_, std::move(record));
+  targets_[target->id()] = target;
+  return target;
+}
+
+void Registry::ForgetTarget(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  targets_.erase(id);
+}
+
+v1::GetDecisionReply::Decision Registry::DecisionOf(const std::string& id) {
+  v1::Decision decision = v1::DECISION_ABORTED;  // an unknown migration never committed
+  if (const auto source = FindSource(id)) {
+    decision = source->decision();
+  } else if (auto records = node_.journal().Migrations()) {
+    for (const v1::MigrationRecord& record : *records) {
+      if (record.migration().id() == id && record.migration().role() == v1::ROLE_SOURCE) {
+        decision = record.decision();
+      }
+    }
+  } else {
+    return v1::GetDecisionReply::UNDECIDED;
+  }
+  switch (decision) {
+    case v1::DECISION_COMMITTED:
+    case v1::DECISION_ACTIVATED:
+      return v1::GetDecisionReply::COMMITTED;
+    case v1::DECISION_ABORTED:
+      return v1::GetDecisionReply::ABORTED;
+    default:
+      return v1::GetDecisionReply::UNDECIDED;
+  }
+}
+
+void Registry::CheckLeases() {
+  std::vector<std::shared_ptr<TargetMigration>> targets;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, target] : targets_) {
+      targets.push_back(target);
+    }
+  }
+  for (const auto& target : targets) {
+    if (!target->ended()) {
+      target->CheckLease();
+    }
+  }
+}
+
+}  // namespace migrate

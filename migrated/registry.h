@@ -1,0 +1,54 @@
+// All migrations that this daemon knows: those under way, as objects, and those that ended, from the
+// journal. Owns the migration objects; keeps at most one per container. Thread-safe.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "migrated/node.h"
+#include "migrated/source_migration.h"
+#include "migrated/target_migration.h"
+
+namespace migrate {
+
+class Registry {
+ public:
+  explicit Registry(Node& node) : node_(node) {}
+
+  // Goes on with what the journal says was under way when the last daemon ended.
+  Result<> Recover();
+
+  Result<v1::Migration> Start(const v1::StartMigrationRequest& request);
+  Result<v1::Migration> Get(const std::string& id);
+  Result<std::vector<v1::Migration>> List(bool active_only);
+  Result<v1::Migration> Abort(const std::string& id);
+  // The live progress; null if the migration has ended before this daemon started.
+  std::shared_ptr<SourceMigration> FindSource(const std::string& id);
+  std::shared_ptr<TargetMigration> FindTarget(const std::string& id);
+  Progress* FindProgress(const std::string& id);
+
+  // The object for a migration that a source opens; the same one if it is open already.
+  Result<std::shared_ptr<TargetMigration>> OpenTarget(const v1::PrepareRequest& request);
+
+  // A migration that was refused before it was opened leaves no trace.
+  void ForgetTarget(const std::string& id);
+
+  v1::GetDecisionReply::Decision DecisionOf(const std::string& id);
+
+  // Called every few seconds by the daemon's loop.
+  void CheckLeases();
+
+  // Whether any migration that has not ended has this id (for garbage collection).
+  bool IsActive(const std::string& id);
+
+ private:
+  Node& node_;
+  std::mutex mutex_;
+  std::map<std::string, std::shared_ptr<SourceMigration>> sources_;
+  std::map<std::string, std::shared_ptr<TargetMigration>> targets_;
+};
+
+}  // namespace migrate

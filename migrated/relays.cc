@@ -1,0 +1,367 @@
+// The network half of relays.h: turns the records into calls of network/relay.h.
+#include "migrated/relays.h"
+
+#include <netdb.h>
+#include <sys/socket.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <charconv>
+
+#include "base/ids.h"
+#include "base/netns.h"
+#include "base/subnet.h"
+#include "migrated/docker/preflight.h"
+#include "migrated/network/conntrack.h"
+#include "migrated/network/host_facts.h"
+#include "migrated/network/relay.h"
+#include "migrated/network/relay_plan.h"
+
+namespace migrate {
+namespace {
+
+Result<OwnedFd> HostNetns() { return OpenNetns(getpid()); }
+
+// Tunnels run between addresses, peers have names.
+Result<std::string> ResolveIpv4(const std::string& endpoint) {
+  const HostPort peer = TRY(ParseHostPort(endpoint, kDefaultPeerPort));
+  addrinfo hints{};
+  hints.ai_family = AF_INET;
+  addrinfo* list = nullptr;
+  const int failed = getaddrinfo(peer.host.c_str(), nullptr, &hints, &list);
+  if (failed != 0) {
+    return MakeError(ErrorCode::kUnavailable,
+                     "no IPv4 address for " + peer.host + ": " + gai_strerror(failed));
+  }
+  std::array<char, NI_MAXHOST> text{};
+  getnameinfo(list->ai_addr, list->ai_addrlen, text.data(), text.size(), nullptr, 0,
+              NI_NUMERICHOST);
+  freeaddrinfo(list);
+  return std::string(text.data());
+}
+
+RelaySpec ToSpec(const v1::Relay& relay) {
+  RelaySpec spec = MakeRelaySpec(relay.id(), relay.relay_address());
+  spec.vni = relay.vni();
+  spec.udp_port = static_cast<std::uint16_t>(relay.udp_port());
+  return spec;
+}
+
+Protocol ToProtocol(const std::string& name) {
+  return name == "udp" ? Protocol::kUdp : Protocol::kTcp;
+}
+
+std::vector<Connection> ToConnections(const v1::Relay& relay) {
+  std::vector<Connection> connections;
+  for (const v1::TcpEndpointPair& pair : relay.connections()) {
+    connections.push_back({ToProtocol(pair.protocol()), pair.local_address(),
+                           static_cast<std::uint16_t>(pair.local_port()), pair.remote_address(),
+                           static_cast<std::uint16_t>(pair.remote_port())});
+  }
+  return connections;
+}
+
+std::vector<BoundPort> ToBound(const v1::Relay& relay) {
+  std::vector<BoundPort> bound;
+  for (const v1::TcpEndpointPair& pair : relay.bound()) {
+    bound.push_back({ToProtocol(pair.protocol()), pair.local_address(),
+                     static_cast<std::uint16_t>(pair.local_port())});
+  }
+  return bound;
+}
+
+std::vector<RelayPort> ToPorts(const v1::Relay& relay) {
+  std::vector<RelayPort> ports;
+  for (const v1::PublishedPort& port : relay.ports()) {
+    ports.push_back({ToProtocol(port.protocol()), port.host_ip(),
+                     static_cast<std::uint16_t>(port.host_port()),
+                     static_cast<std::uint16_t>(port.container_port())});
+  }
+  return ports;
+}
+
+void AddPorts(v1::Relay& relay, const ContainerInfo& container) {
+  relay.clear_ports();
+  for (const PublishedPort& port : container.ports) {
+    const auto slash = port.container_port.find('/');
+    unsigned number = 0;
+    std::from_chars(port.container_port.data(), port.container_port.data() + slash, number);
+    v1::PublishedPort* added = relay.add_ports();
+    added->set_host_ip(port.host_ip);
+    added->set_host_port(static_cast<std::uint32_t>(port.host_port));
+    added->set_container_port(number);
+    added->set_protocol(slash == std::string::npos ? "tcp"
+                                                   : port.container_port.substr(slash + 1));
+    if (added->host_ip().find(':') != std::string::npos) {
+      relay.mutable_ports()->RemoveLast();  // IPv6: not relayed yet
+    }
+  }
+}
+
+void AddAddress(v1::Relay& relay, const std::string& address) {
+  if (!address.empty() && address != relay.relay_address() &&
+      std::find(relay.old_addresses().begin(), relay.old_addresses().end(), address) ==
+          relay.old_addresses().end()) {
+    relay.add_old_addresses(address);
+  }
+}
+
+const v1::Relay* FindRelay(const v1::Lineage& lineage, const std::string& id) {
+  for (const v1::Relay& relay : lineage.relays()) {
+    if (relay.id() == id) {
+      return &relay;
+    }
+  }
+  return nullptr;
+}
+
+// The relay whose origin this host is: the one of an earlier departure, or a new one.
+Result<v1::Relay> OwnRelay(Node& node, const v1::LineageRecord& record, const PeerClient& peer) {
+  v1::Relay relay = record.own_relay();
+  const OwnedFd host = TRY(HostNetns());
+  const std::string remote = TRY(ResolveIpv4(peer.endpoint()));
+  if (relay.id().empty()) {
+    relay.set_id(NewMigrationId());
+    relay.set_relay_address(
+        TRY(ChooseRelayAddress(host, relay.id(), node.config().relay_subnet)));
+    relay.set_vni(MakeRelaySpec(relay.id(), relay.relay_address()).vni);
+    relay.set_udp_port(node.config().relay_udp_port);
+  }
+  relay.set_origin_node(node.config().node_name);
+  relay.set_origin_endpoint(node.Describe().peer_endpoint());
+  relay.set_origin_address(TRY(SourceAddressToward(host, remote)));
+  relay.clear_old_addresses();
+  return relay;
+}
+
+ContainerSide ToContainerSide(const v1::Relay& relay) {
+  ContainerSide side;
+  side.relay = ToSpec(relay);
+  side.old_addresses.assign(relay.old_addresses().begin(), relay.old_addresses().end());
+  side.connections = ToConnections(relay);
+  side.bound = ToBound(relay);
+  return side;
+}
+
+// The interface in whose network the address lies.
+Result<std::string> LinkToward(FdRef netns, const std::string& address) {
+  for (const LocalNetwork& network : TRY(LocalNetworks(netns))) {
+    if (!network.link.empty() && network.link != "lo" && !network.subnet.ends_with("/32") &&
+        SubnetContains(network.subnet, address)) {
+      return network.link;
+    }
+  }
+  return MakeError(ErrorCode::kNotFound, "no interface leads to " + address);
+}
+
+// The container's address on a bridge of this host.
+struct BridgePort {
+  std::string address;
+  std::string bridge;
+};
+Result<BridgePort> BridgePortOf(Node& node, const std::string& container_id) {
+  const ContainerInfo info = TRY(node.docker().InspectContainer(container_id));
+  const OwnedFd host = TRY(HostNetns());
+  for (const Endpoint& endpoint : info.endpoints) {
+    if (endpoint.ipv4.empty()) {
+      continue;
+    }
+    BridgePort port;
+    port.address = endpoint.ipv4;
+    port.bridge = TRY(LinkToward(host, endpoint.ipv4));
+    return port;
+  }
+  return MakeError(ErrorCode::kFailedPrecondition, "the replica has no IPv4 address");
+}
+
+// Entries of connections that Docker's rules translate to the container are handed to the relay.
+Result<> MoveConntrack(FdRef host, const v1::Relay& relay) {
+  const std::vector<std::string> from(relay.old_addresses().begin(), relay.old_addresses().end());
+  const auto moves =
+      PlanConntrackMoves(TRY(ListConntrack(host)), from, relay.relay_address());
+  const auto lost = TRY(ApplyConntrackMoves(host, moves));
+  if (!lost.empty()) {
+    spdlog::warn("relay {}: {} connections could not be taken along", relay.id(), lost.size());
+  }
+  return {};
+}
+
+}  // namespace
+
+std::vector<Blocker> RelayBlockers(Node& node, const ContainerSpec& spec) {
+  if (spec.networks.empty() ||
+      std::all_of(spec.networks.begin(), spec.networks.end(),
+                  [](const NetworkSpec& network) { return network.ipv4.empty(); })) {
+    return {};
+  }
+  const auto host = HostNetns();
+  const Result<> possible = host ? CheckOrigin(*host) : Result<>(host.error());
+  if (possible) {
+    return {};
+  }
+  return {{"RELAY_IMPOSSIBLE", node.config().node_name, possible.error().message,
+           "clients of this host could not reach the container after the move"}};
+}
+
+Result<v1::Lineage> LineageAtFreeze(Node& node, const ContainerInfo& container, FdRef netns,
+                                    const PeerClient& peer, v1::Lineage lineage) {
+  const v1::LineageRecord record = TRY(LineageRecordOf(node, lineage.id()));
+  const RelaySockets sockets = SelectRelaySockets(TRY(ListSockets(netns)));
+  const bool networked =
+      std::any_of(container.endpoints.begin(), container.endpoints.end(),
+                  [](const Endpoint& endpoint) { return !endpoint.ipv4.empty(); });
+  const auto own = DistributeConnections(lineage, sockets.connections, record.own_relay().id());
+  if (!networked) {
+    return lineage;
+  }
+  v1::Relay relay = TRY(OwnRelay(node, record, peer));
+  AddPorts(relay, container);
+  for (const Endpoint& endpoint : container.endpoints) {
+    AddAddress(relay, endpoint.ipv4);
+  }
+  relay.clear_connections();
+  for (const v1::TcpEndpointPair& pair : own) {
+    AddAddress(relay, pair.local_address());
+    *relay.add_connections() = pair;
+  }
+  relay.clear_bound();
+  for (const BoundPort& bound : sockets.bound) {
+    v1::TcpEndpointPair* pair = relay.add_bound();
+    pair->set_protocol(ProtocolName(bound.protocol));
+    pair->set_local_address(bound.address);
+    pair->set_local_port(bound.port);
+  }
+  v1::Lineage result;
+  result.set_id(lineage.id());
+  for (const v1::Relay& other : lineage.relays()) {
+    if (other.id() != relay.id()) {
+      *result.add_relays() = other;
+    }
+  }
+  *result.add_relays() = std::move(relay);
+  return result;
+}
+
+namespace {
+
+const v1::Relay* OwnRelayIn(const Node& node, const v1::Lineage& lineage) {
+  for (const v1::Relay& relay : lineage.relays()) {
+    if (relay.origin_node() == node.config().node_name) {
+      return &relay;
+    }
+  }
+  return nullptr;
+}
+
+// Origins other than the two hosts of this migration have to follow the container.
+void RepointOthers(Node& node, const v1::MigrationRecord& record, const std::string& remote) {
+  for (const v1::Relay& relay : record.lineage().relays()) {
+    const auto origin = ResolveIpv4(relay.origin_endpoint());
+    if (relay.origin_node() == node.config().node_name || (origin && *origin == remote)) {
+      continue;
+    }
+    v1::RepointRelayRequest request;
+    request.set_relay_id(relay.id());
+    request.set_new_address(remote);
+    auto peer = node.ConnectPeer(relay.origin_endpoint());
+    const auto reply = peer ? (*peer)->RepointRelay(request)
+                            : Result<v1::RepointRelayReply>(peer.error());
+    if (!reply) {
+      spdlog::error("relay {}: {} still leads to the old host: {}", relay.id(),
+                    relay.origin_node(), reply.error().message);
+    }
+  }
+}
+
+}  // namespace
+
+Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record) {
+  const std::string remote = TRY(ResolveIpv4(record.migration().peer()));
+  RepointOthers(node, record, remote);
+  const v1::Relay* relay = OwnRelayIn(node, record.lineage());
+  if (relay == nullptr) {
+    return {};
+  }
+  // Written down first: a fresh daemon, and `migrate gc`, find it there.
+  v1::LineageRecord lineage = TRY(LineageRecordOf(node, record.lineage().id()));
+  *lineage.mutable_own_relay() = *relay;
+  if (lineage.container_id().empty()) {
+    lineage.set_container_id(record.migration().container_id());
+  }
+  TRY(node.journal().Put(lineage));
+  OriginSide side;
+  side.relay = ToSpec(*relay);
+  side.local_address = relay->origin_address();
+  side.remote_address = remote;
+  side.ports = ToPorts(*relay);
+  const OwnedFd host = TRY(HostNetns());
+  TRY(SetUpOrigin(host, side));
+  return MoveConntrack(host, *relay);
+}
+
+std::vector<std::string> DescribeRelays(Node& node, const v1::Lineage& lineage) {
+  std::vector<std::string> lines;
+  const v1::Relay* relay = OwnRelayIn(node, lineage);
+  if (relay == nullptr) {
+    return lines;
+  }
+  for (const v1::PublishedPort& port : relay->ports()) {
+    lines.push_back((port.host_ip().empty() ? "*" : port.host_ip()) + ":" +
+                    std::to_string(port.host_port()) + "/" + port.protocol() +
+                    " of this host leads there");
+  }
+  lines.push_back(std::to_string(relay->connections_size()) + " open connections taken along");
+  return lines;
+}
+
+Result<std::string> ContainerNetworkPlan(Node& node, const v1::MigrationRecord& record) {
+  const OwnedFd host = TRY(HostNetns());
+  const v1::LineageRecord here = TRY(LineageRecordOf(node, record.lineage().id()));
+  std::vector<RelayPlanEntry> plan;
+  for (const v1::Relay& relay : record.lineage().relays()) {
+    RelayPlanEntry entry{ToContainerSide(relay), relay.id() == here.own_relay().id()};
+    if (!entry.at_home) {
+      entry.side.remote_address = relay.origin_address();
+      entry.side.local_address = TRY(SourceAddressToward(host, relay.origin_address()));
+    }
+    plan.push_back(std::move(entry));
+  }
+  return plan.empty() ? std::string() : RelayPlanToJson(plan);
+}
+
+Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record) {
+  const v1::LineageRecord here = TRY(LineageRecordOf(node, record.lineage().id()));
+  const v1::Relay* relay = here.own_relay().id().empty()
+                               ? nullptr
+                               : FindRelay(record.lineage(), here.own_relay().id());
+  if (relay == nullptr) {
+    return {};
+  }
+  const OwnedFd host = TRY(HostNetns());
+  const BridgePort port = TRY(BridgePortOf(node, record.replica_id()));
+  return SetUpOriginAtHome(host, {ToSpec(*relay), port.address, port.bridge});
+}
+
+Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request) {
+  for (const v1::LineageRecord& record : TRY(node.journal().Lineages())) {
+    const v1::Relay& relay = record.own_relay();
+    if (relay.id().empty() || relay.id() != request.relay_id()) {
+      continue;
+    }
+    const OwnedFd host = TRY(HostNetns());
+    OriginSide side;
+    side.relay = ToSpec(relay);
+    side.local_address = TRY(SourceAddressToward(host, request.new_address()));
+    side.remote_address = request.new_address();
+    side.ports = ToPorts(relay);
+    TRY(SetUpOrigin(host, side));
+    return v1::RepointRelayReply();
+  }
+  return MakeError(ErrorCode::kNotFound, "no relay " + request.relay_id() + " on this host");
+}
+
+Result<> RemoveOwnRelay(Node&, const v1::Relay& relay) {
+  return RemoveOrigin(TRY(HostNetns()), relay.id());
+}
+
+}  // namespace migrate

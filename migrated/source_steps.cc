@@ -1,0 +1,494 @@
+#include "migrated/source_steps.h"
+
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "base/check.h"
+#include "base/ids.h"
+#include "base/limits.h"
+#include "base/netns.h"
+#include "migrated/compatibility.h"
+#include "migrated/docker/image_transfer.h"
+#include "migrated/container_processes.h"
+#include "migrated/host_undo.h"
+#include "migrated/network/netlock.h"
+#include "migrated/network/relay.h"
+#include "migrated/network/silent_close.h"
+#include "migrated/preflight.h"
+#include "migrated/relays.h"
+#include "recorder/checkpoint.h"
+#include "recorder/watched_paths.h"
+
+namespace migrate {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kLeaseRenewal = std::chrono::seconds(3);
+constexpr std::uint64_t kPresyncSmallEnough = 256 * 1024;
+constexpr auto kReportInterval = std::chrono::milliseconds(100);
+
+double Milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+ShipOptions ShipOptionsOf(const v1::MigrationOptions& options) {
+  ShipOptions ship;
+  if (options.bandwidth() > 0) {
+    ship.rate = std::make_shared<RateLimiter>(options.bandwidth());
+  }
+  ship.compression_level = options.compression_level();
+  return ship;
+}
+
+}  // namespace
+
+SourceSteps::SourceSteps(Node& node, v1::MigrationRecord& record, Progress& progress, Save save)
+    : node_(node), record_(record), progress_(progress), save_(std::move(save)),
+      record_id_(record.migration().id()),
+      ship_options_(ShipOptionsOf(record.migration().options())) {}
+
+SourceSteps::~SourceSteps() { EndLease(); }
+
+Result<> SourceSteps::Perform(Step step, const std::stop_token& stop) {
+  step_start_ = Clock::now();
+  std::jthread reporter([this](const std::stop_token& done) {
+    while (!done.stop_requested()) {
+      ReportBytes();
+      std::this_thread::sleep_for(kReportInterval);
+    }
+  });
+  switch (step) {
+    case Step::kPreflight:
+      return Preflight(stop);
+    case Step::kShipImage:
+      return ShipImage(stop);
+    case Step::kCreateReplica:
+      return CreateReplica(stop);
+    case Step::kPresync:
+      return Presync(stop);
+    case Step::kFreeze:
+      return Freeze(stop);
+    case Step::kShip:
+      return Ship(stop);
+    case Step::kRestore:
+      return Restore(stop);
+    case Step::kCommit:
+      return PassCommitPoint();
+    case Step::kHandOff:
+      return HandOff();
+    case Step::kFence:
+      return Fence();
+    case Step::kUndo:
+      return Undo();
+    case Step::kEnded:
+      break;
+  }
+  CHECK(false);
+  return {};
+}
+
+void SourceSteps::ReportBytes() {
+  progress_.Update([this](v1::Migration& migration) {
+    v1::TransferredBytes* transferred = migration.mutable_transferred();
+    transferred->set_image(image_bytes_.wire_bytes);
+    transferred->set_files(file_bytes_.wire_bytes);
+    transferred->set_checkpoint(checkpoint_bytes_.wire_bytes);
+    migration.set_transferred_bytes(transferred->image() + transferred->files() +
+                                    transferred->checkpoint());
+    for (v1::PhaseProgress& phase : *migration.mutable_phases()) {
+      if (phase.phase() != migration.phase()) {
+        continue;
+      }
+      if (phase.phase() == v1::PHASE_PRESYNC) {
+        phase.set_done_bytes(image_bytes_.raw_bytes + file_bytes_.raw_bytes);
+        phase.set_total_bytes(std::max(image_total_ + file_total_, phase.done_bytes()));
+      } else if (phase.phase() == v1::PHASE_CHECKPOINT || phase.phase() == v1::PHASE_SHIP) {
+        phase.set_done_bytes(checkpoint_bytes_.raw_bytes);
+        phase.set_total_bytes(std::max(memory_total_, phase.done_bytes()));
+      }
+    }
+  });
+}
+
+Result<PeerClient*> SourceSteps::Peer() {
+  if (!peer_) {
+    peer_ = TRY(node_.ConnectPeer(record_.migration().peer()));
+  }
+  return peer_.get();
+}
+
+// The target gives a migration up whose source is silent; this thread is the sign of life.
+void SourceSteps::KeepLease() {
+  lease_ = std::jthread([this](const std::stop_token& done) {
+    auto next = Clock::now() + kLeaseRenewal;
+    while (!done.stop_requested()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      if (Clock::now() < next) {
+        continue;
+      }
+      v1::RenewRequest request;
+      request.set_migration_id(record_id_);
+      if (auto renewed = peer_->Renew(request, {.timeout = kLeaseRenewal, .stop = done});
+          !renewed) {
+        spdlog::debug("migration {}: renew: {}", record_id_, renewed.error().message);
+      }
+      next = Clock::now() + kLeaseRenewal;
+    }
+  });
+}
+
+void SourceSteps::EndLease() {
+  if (lease_.joinable()) {
+    lease_.request_stop();
+    lease_.join();
+  }
+}
+
+Result<> SourceSteps::Preflight(const std::stop_token& stop) {
+  SourceInspection inspection = TRY(InspectSource(
+      node_, record_.migration().container_id(), record_.migration().options()));
+  container_ = inspection.container;
+  spec_ = inspection.spec;
+  memory_total_ = inspection.memory_bytes;
+  file_total_ = inspection.file_bytes;
+  record_.set_init_pid(static_cast<std::uint32_t>(container_.pid));
+  record_.set_final_name(container_.name);
+  record_.set_restart_policy(container_.restart_policy.name);
+
+  *record_.mutable_lineage() = inspection.lineage;
+  PeerClient* peer = TRY(Peer());
+  const v1::PrepareReply target =
+      TRY(InspectTarget(node_, *peer, inspection, record_.migration().options(), record_id_,
+                        /*dry_run=*/!inspection.blockers.empty(), stop));
+  std::vector<v1::Blocker> blockers = std::move(inspection.blockers);
+  blockers.insert(blockers.end(), target.blockers().begin(), target.blockers().end());
+  if (!blockers.empty()) {
+    progress_.Update([&](v1::Migration& migration) {
+      for (const v1::Blocker& blocker : blockers) {
+        *migration.mutable_failure()->add_blockers() = blocker;
+      }
+    });
+    return BlockersError(blockers);
+  }
+  needs_image_ = target.needs_image();
+  layers_present_ = target.layers_present();
+  KeepLease();
+  return {};
+}
+
+Result<> SourceSteps::ShipImage(const std::stop_token& stop) {
+  if (!needs_image_) {
+    return {};
+  }
+  const ImageInfo image = TRY(node_.docker().InspectImage(container_.image_id));
+  image_total_ = layers_present_ == 0 ? static_cast<std::uint64_t>(image.size) : 0;
+  progress_.SetDetail("image " + container_.image_name);
+  v1::ReceiveRequest request;
+  request.set_migration_id(record_id_);
+  request.set_stream("image");
+  request.mutable_image()->set_image_id(image.id);
+  request.mutable_image()->set_image_name(container_.image_name);
+  return SendWhilePeerReceives(*peer_, request, 0, ship_options_,
+                               image_bytes_, stop, [&](ByteSink& sink) -> Result<> {
+                                 TRY(SaveImageWithout(node_.docker(), image.id, layers_present_,
+                                                      sink));
+                                 return {};
+                               });
+}
+
+Result<> SourceSteps::CreateReplica(const std::stop_token& stop) {
+  v1::CreateReplicaRequest request;
+  request.set_migration_id(record_id_);
+  const v1::CreateReplicaReply reply =
+      TRY(peer_->CreateReplica(request, {.timeout = limits::kRestoreTimeout, .stop = stop}));
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_target_container_id(reply.container_id());
+  });
+  return {};
+}
+
+Result<> SourceSteps::Presync(const std::stop_token& stop) {
+  trees_ = TRY(ContainerTrees(node_, container_, *spec_, record_.migration().options()));
+  files_ = TRY(
+      TreeShipper::Create(*peer_, record_id_, "files", trees_, ship_options_, file_bytes_));
+  std::uint64_t previous = UINT64_MAX;
+  for (int round = 1; round <= limits::kPresyncRoundsMax; ++round) {
+    progress_.SetDetail("files, round " + std::to_string(round));
+    const std::uint64_t bytes = TRY(files_->SendRound({}, stop));
+    if (bytes < kPresyncSmallEnough || bytes > previous / 2) {
+      break;  // small enough for the freeze, or it will not get smaller
+    }
+    previous = bytes;
+  }
+  return {};
+}
+
+Result<> SourceSteps::FreezeContainer() {
+  const std::string pid = std::to_string(container_.pid);
+  const std::string cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
+  const std::string directory = TRY(node_.MigrationDirectory(record_id_));
+  // All that follows is in the journal, in one write, before the first of it is done.
+  for (const auto& [kind, name] :
+       {std::pair{v1::UndoItem::DIRECTORY, directory}, {v1::UndoItem::NETWORK_LOCK, pid},
+        {v1::UndoItem::FROZEN_CGROUP, cgroup}}) {
+    v1::UndoItem* item = record_.add_undo();
+    item->set_kind(kind);
+    item->set_name(name);
+    item->set_detail(kind == v1::UndoItem::NETWORK_LOCK ? TRY(StartTimeOf(container_.pid)) : "");
+  }
+  TRY(save_());
+  TRY(WaitForExecsToEnd(container_.pid, cgroup));
+  const OwnedFd netns = TRY(OpenNetns(container_.pid));
+  freeze_start_ = Clock::now();
+  frozen_ = TRY(FrozenCgroup::Freeze(cgroup));
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_setup_time_ms(migration.total_time_ms());
+    migration.set_freezing_time_us(
+        static_cast<std::uint64_t>(Milliseconds(Clock::now() - freeze_start_) * 1000));
+  });
+  // From here on the kernel neither acknowledges nor answers anything for the container.
+  TRY(LockNetns(netns));
+  *record_.mutable_lineage() = TRY(LineageAtFreeze(node_, container_, netns, *peer_,
+                                                    record_.lineage()));
+  return {};
+}
+
+// The walk of the container's directories is done while it runs; under the freeze only what the
+// walk found is looked at again.
+Result<> SourceSteps::FindWatches() {
+  const auto cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
+  const WatchedPaths watches =
+      TRY(FindWatchedPaths(container_.pid, TRY(CgroupProcesses(cgroup))));
+  watched_paths_ = watches.found;
+  return {};
+}
+
+Result<> SourceSteps::RunCheckpoint() {
+  const std::string directory = node_.MigrationDirectoryPath(record_id_);
+  CheckpointOptions options;
+  options.container_id = container_.id;
+  options.exec_root = node_.config().docker_exec_root;
+  options.runc = node_.config().runc;
+  options.criu_path = TRY(node_.CriuProgram());
+  options.watched_paths = watched_paths_;
+  options.image_dir = directory + "/image";
+  options.work_dir = directory + "/criu";
+  const CheckpointStats stats = TRY(Checkpoint(options));
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_frozen_time_us(static_cast<std::uint64_t>(stats.frozen_time.count()));
+    migration.set_pages_scanned(stats.pages_scanned);
+    migration.set_pages_written(stats.pages_written);
+  });
+  return {};
+}
+
+Result<> SourceSteps::SendFinalFiles(const std::stop_token& stop) {
+  WaitForLogsToSettle(container_.pid);
+  TreeShipper::Round round;
+  round.final = true;
+  round.always_compare = SharedWritableFiles(TRY(FindFreezerCgroup(container_.pid, container_.id)));
+  TRY(files_->SendRound(round, stop));
+  return {};
+}
+
+Result<> SourceSteps::Freeze(const std::stop_token& stop) {
+  const std::string image = TRY(node_.MigrationDirectory(record_id_)) + "/image";
+  std::error_code error;
+  std::filesystem::create_directories(image, error);
+  if (error) {
+    return ErrnoError("mkdir " + image, error.value());
+  }
+  checkpoint_ = TRY(TreeShipper::Create(*peer_, record_id_, "checkpoint",
+                                        {{v1::TreeName::CHECKPOINT, "", image}},
+                                        ship_options_,
+                                        checkpoint_bytes_));
+  TRY(FindWatches());
+  TRY(FreezeContainer());
+  // Three things at once, none of which needs another: what changed in the files, CRIU, and the
+  // pages that CRIU has written so far.
+  std::stop_source together;
+  const std::stop_callback outer(stop, [&] { together.request_stop(); });
+  std::atomic<bool> dumped = false;
+  Result<> files;
+  Result<> pages;
+  std::jthread send_files([&] {
+    files = SendFinalFiles(together.get_token());
+    if (!files) {
+      together.request_stop();
+    }
+  });
+  std::jthread send_pages([&] {
+    pages = checkpoint_->SendAppended([&] { return dumped.load(); }, together.get_token());
+  });
+  const Result<> checkpoint = RunCheckpoint();
+  if (!checkpoint) {
+    together.request_stop();
+  }
+  dumped = true;
+  send_files.join();
+  send_pages.join();
+  TRY(checkpoint);
+  TRY(files);
+  TRY(pages);
+  if (stop.stop_requested()) {
+    return MakeError(ErrorCode::kCancelled, "cancelled");
+  }
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_checkpoint_ms(Milliseconds(Clock::now() - freeze_start_));
+  });
+  return {};
+}
+
+Result<> SourceSteps::Ship(const std::stop_token& stop) {
+  TreeShipper::Round round;
+  round.final = true;
+  TRY(checkpoint_->SendRound(round, stop));
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_ship_ms(Milliseconds(Clock::now() - step_start_));
+  });
+  return {};
+}
+
+Result<> SourceSteps::Restore(const std::stop_token& stop) {
+  v1::RestoreRequest request;
+  request.set_migration_id(record_id_);
+  *request.mutable_lineage() = record_.lineage();
+  const v1::RestoreReply reply =
+      TRY(peer_->Restore(request, {.timeout = limits::kRestoreTimeout, .stop = stop}));
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_restore_ms(Milliseconds(Clock::now() - step_start_));
+  });
+  spdlog::debug("migration {}: {} tasks restored in {:.0f} ms", record_id_, reply.tasks(),
+                reply.docker_start_ms());
+  return {};
+}
+
+// The commit point. When the write has returned, only the target may run; when it has failed, the
+// record says so and the source goes on.
+Result<> SourceSteps::PassCommitPoint() {
+  cutover_start_ = Clock::now();
+  record_.set_decision(v1::DECISION_COMMITTED);
+  if (Result<> saved = save_(); !saved) {
+    record_.set_decision(v1::DECISION_UNDECIDED);
+    return saved;
+  }
+  frozen_->Release();  // whatever ends now, this daemon included: it never thaws the source again
+  return {};
+}
+
+Result<> SourceSteps::HandOff() {
+  PeerClient* peer = TRY(Peer());
+  Result<> relay;
+  std::jthread lead([&] { relay = SetUpOwnRelay(node_, record_); });
+  v1::CommitRequest request;
+  request.set_migration_id(record_id_);
+  const Result<v1::CommitReply> committed =
+      peer->Commit(request, {.timeout = limits::kRestoreTimeout});
+  lead.join();
+  if (!committed) {
+    return committed.error();
+  }
+  if (!relay) {
+    // The container lives; who comes through this host does not reach it.
+    spdlog::error("migration {}: relay: {}", record_id_, relay.error().message);
+    progress_.Update([&](v1::Migration& migration) {
+      migration.add_relays("FAILED: " + relay.error().message);
+    });
+  }
+  const auto now = Clock::now();
+  progress_.Update([&](v1::Migration& migration) {
+    if (freeze_start_ != Clock::time_point{}) {
+      migration.set_cutover_ms(Milliseconds(now - cutover_start_));
+      migration.set_downtime_ms(Milliseconds(now - freeze_start_));
+    }
+    if (relay) {
+      migration.clear_relays();
+      for (const std::string& line : DescribeRelays(node_, record_.lineage())) {
+        migration.add_relays(line);
+      }
+    }
+  });
+  EndLease();
+  return {};
+}
+
+// Closing the connections of the dead source must not be heard by anybody, and its namespace must
+// not live on because of them: the tunnels in it have to go with it.
+Result<> SourceSteps::CloseSilently(const std::string& cgroup) {
+  const Result<std::vector<int>> processes = CgroupProcesses(cgroup);
+  if (!processes || processes->empty()) {
+    return {};  // it has ended already: a daemon before this one came so far
+  }
+  const int sockets = TRY(SilenceConnections(*processes));
+  spdlog::debug("migration {}: {} connections closed silently", record_id_, sockets);
+  const OwnedFd netns = TRY(OpenNetns(processes->front()));
+  for (const v1::Relay& relay : record_.lineage().relays()) {
+    TRY(RemoveContainerSide(netns, relay.id()));
+  }
+  return {};
+}
+
+Result<> SourceSteps::Fence() {
+  const std::string& id = record_.migration().container_id();
+  // Without this a restart policy would bring the fenced container back.
+  if (auto updated = node_.docker().UpdateRestartPolicy(id, RestartPolicy{}); !updated) {
+    spdlog::warn("migration {}: restart policy of {}: {}", record_id_, id,
+                 updated.error().message);
+  }
+  for (const v1::UndoItem& item : record_.undo()) {
+    if (item.kind() == v1::UndoItem::FROZEN_CGROUP) {
+      // Every process gets its SIGKILL while it is frozen, and the network is locked: it ends
+      // without one more instruction, and without a FIN or RST.
+      TRY(CloseSilently(item.name()));
+      TRY(KillCgroup(item.name()));
+    }
+  }
+  frozen_.reset();
+  TRY(LeaveSourceBehind(node_, record_, progress_));
+  std::error_code error;
+  std::filesystem::remove_all(node_.MigrationDirectoryPath(record_id_), error);
+  record_.clear_undo();
+  return save_();
+}
+
+Result<> SourceSteps::Undo() {
+  std::vector<std::string> undone;
+  // Latest first: thaw, unlock, files. The container runs again before the target is told, which
+  // is safe: without this side's commit the target never goes live.
+  if (frozen_) {
+    frozen_->Release();  // the undo list has it
+  }
+  for (int i = record_.undo_size() - 1; i >= 0; --i) {
+    if (auto text = UndoOnHost(node_, record_.undo(i))) {
+      if (!text->empty()) {
+        undone.push_back(std::move(*text));
+      }
+    } else {
+      spdlog::error("migration {}: undo: {}", record_id_, text.error().message);
+    }
+  }
+  frozen_.reset();
+  EndLease();
+  if (Result<PeerClient*> peer = Peer()) {
+    v1::PeerAbortRequest request;
+    request.set_migration_id(record_id_);
+    if (auto aborted = (*peer)->Abort(request, {.timeout = limits::kPeerCallTimeout})) {
+      undone.insert(undone.end(), aborted->undone().begin(), aborted->undone().end());
+    } else {
+      spdlog::warn("migration {}: the target was not told ({}); it will ask", record_id_,
+                   aborted.error().message);
+    }
+  }
+  record_.clear_undo();
+  progress_.Update([&](v1::Migration& migration) {
+    for (const std::string& text : undone) {
+      migration.mutable_failure()->add_undone(text);
+    }
+  });
+  return save_();
+}
+
+}  // namespace migrate

@@ -1,0 +1,524 @@
+#include "migrated/target_migration.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+
+#include <filesystem>
+
+#include "base/cgroup.h"
+#include "base/criu_files.h"
+#include "base/file_util.h"
+#include "base/limits.h"
+#include "base/netns.h"
+#include "migrated/compatibility.h"
+#include "migrated/docker/image_transfer.h"
+#include "migrated/container_processes.h"
+#include "migrated/log_tree.h"
+#include "migrated/host_undo.h"
+#include "migrated/network/netlock.h"
+#include "migrated/oci_runtime/replica_tasks.h"
+#include "migrated/oci_runtime/ticket.h"
+#include "migrated/preflight.h"
+#include "migrated/relays.h"
+#include "migrated/ship/chunk_stream.h"
+
+namespace migrate {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr auto kLease = std::chrono::seconds(20);
+constexpr auto kCallQueue = std::chrono::seconds(60);
+
+std::int64_t NowMs() {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(Clock::now().time_since_epoch())
+      .count();
+}
+
+double Milliseconds(Clock::duration duration) {
+  return std::chrono::duration<double, std::milli>(duration).count();
+}
+
+// Counts calls under way, which are signs of life of the source.
+class CallScope {
+ public:
+  CallScope(std::atomic<int>& calls, std::atomic<std::int64_t>& last) : calls_(calls), last_(last) {
+    ++calls_;
+  }
+  CallScope(const CallScope&) = delete;
+  CallScope& operator=(const CallScope&) = delete;
+  ~CallScope() {
+    last_ = NowMs();
+    --calls_;
+  }
+
+ private:
+  std::atomic<int>& calls_;
+  std::atomic<std::int64_t>& last_;
+};
+
+}  // namespace
+
+#define MIGRATE_ONE_CALL_AT_A_TIME()                                                          \
+  const CallScope call_scope(calls_, last_contact_ms_);                                       \
+  std::unique_lock lock(mutex_, kCallQueue);                                                  \
+  if (!lock.owns_lock()) {                                                                    \
+    return MakeError(ErrorCode::kUnavailable,                                                 \
+                     "the target is still busy with an earlier call of migration " + id_);    \
+  }
+
+TargetMigration::TargetMigration(Node& node, v1::MigrationRecord record)
+    : node_(node),
+      id_(record.migration().id()),
+      record_(std::move(record)),
+      progress_(record_.migration()),
+      last_contact_ms_(NowMs()) {}
+
+TargetMigration::~TargetMigration() = default;
+
+void TargetMigration::Touch() { last_contact_ms_ = NowMs(); }
+
+Result<> TargetMigration::RequireOpen() const {
+  if (ended_) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "migration " + id_ + " has ended at the target: " +
+                         progress_.Snapshot().failure().message(),
+                     "MIGRATION_ENDED");
+  }
+  return {};
+}
+
+Result<> TargetMigration::Save() {
+  *record_.mutable_migration() = progress_.Snapshot();
+  return node_.journal().Put(record_);
+}
+
+Result<> TargetMigration::AddUndo(v1::UndoItem::Kind kind, const std::string& name,
+                                  const std::string& detail) {
+  v1::UndoItem* item = record_.add_undo();
+  item->set_kind(kind);
+  item->set_name(name);
+  item->set_detail(detail);
+  return Save();
+}
+
+OnCreate TargetMigration::OnCreated() {
+  return [this](const UndoItem& item) -> Result<> {
+    const std::lock_guard lock(record_mutex_);
+    return AddUndo(v1::UndoItem::DOCKER, item.name, std::string(UndoKindName(item.kind)));
+  };
+}
+
+Result<v1::PrepareReply> TargetMigration::Prepare(const v1::PrepareRequest& request) {
+  MIGRATE_ONE_CALL_AT_A_TIME();
+  TRY(RequireOpen());
+  const v1::Node self = node_.Describe();
+  v1::PrepareReply reply;
+  for (v1::Blocker& blocker : CompatibilityBlockers(request.source(), self)) {
+    *reply.add_blockers() = std::move(blocker);
+  }
+  if (reply.blockers_size() > 0) {
+    return reply;
+  }
+  spec_ = TRY(SpecFromJson(request.spec()));
+  TRY(FindTargetBlockers(node_, *spec_, request, reply));
+  if (reply.blockers_size() > 0 || request.dry_run()) {
+    return reply;
+  }
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_container_name(spec_->name);
+    migration.set_container_id(spec_->source_id);
+  });
+  record_.set_spec(request.spec());
+  record_.set_final_name(spec_->name);
+  *record_.mutable_lineage() = request.lineage();
+  TRY(node_.ship().ExpectStreams(id_));
+  TRY(AddUndo(v1::UndoItem::DIRECTORY, node_.MigrationDirectoryPath(id_), ""));
+  TRY(node_.MigrationDirectory(id_));
+  return reply;
+}
+
+Result<v1::ReceiveReply> TargetMigration::Receive(const v1::ReceiveRequest& request,
+                                                  const std::stop_token& stop) {
+  // Files and checkpoint arrive at the same time: these calls do not exclude each other.
+  const CallScope call_scope(calls_, last_contact_ms_);
+  TRY(RequireOpen());
+  return request.has_image() ? ReceiveImage(request, stop) : ReceiveTrees(request, stop);
+}
+
+Result<v1::ReceiveReply> TargetMigration::ReceiveImage(const v1::ReceiveRequest& request,
+                                                       const std::stop_token& stop) {
+  progress_.EnterPhase(v1::PHASE_PRESYNC);
+  const std::string& image_id = request.image().image_id();
+  auto source = TRY(node_.ship().Accept(StreamKey{id_, request.stream(), request.number()},
+                                        ReceiveOptions{.stop = stop}));
+  if (auto loaded = ::migrate::ReceiveImage(node_.docker(), image_id, request.image().image_name(),
+                                            *source, OnCreated());
+      !loaded) {
+    source->Fail(loaded.error());
+    return loaded.error();
+  }
+  return v1::ReceiveReply();
+}
+
+Result<v1::CreateReplicaReply> TargetMigration::CreateReplica() {
+  MIGRATE_ONE_CALL_AT_A_TIME();
+  TRY(RequireOpen());
+  progress_.EnterPhase(v1::PHASE_PRESYNC);
+  if (!replica_) {
+    CreateOnTargetOptions options;
+    options.migration_id = id_;
+    options.runtime_name = node_.config().runtime_name;
+    options.bind_mounts = record_.migration().options().bind_mounts() == v1::BIND_MOUNTS_COPY
+                              ? BindMountPolicy::kCopy
+                              : BindMountPolicy::kExisting;
+    options.ours_from_earlier_move = TRY(VolumesOfLineage(node_, record_.lineage().id()));
+    options.on_create = OnCreated();
+    replica_ = TRY(CreateOnTarget(node_.docker(), *spec_, options));
+    record_.set_replica_id(replica_->id);
+    progress_.Update([&](v1::Migration& migration) {
+      migration.set_target_container_id(replica_->id);
+    });
+    TRY(Save());
+  }
+  v1::CreateReplicaReply reply;
+  reply.set_container_id(replica_->id);
+  return reply;
+}
+
+Result<std::string> TargetMigration::TreeRoot(const v1::TreeName& tree) {
+  const std::string directory = node_.MigrationDirectoryPath(id_);
+  std::string path;
+  switch (tree.kind()) {
+    case v1::TreeName::CHECKPOINT:
+      path = directory + "/image";
+      break;
+    case v1::TreeName::LOGS:
+      path = directory + "/logs";
+      break;
+    default:
+      if (!replica_) {
+        return MakeError(ErrorCode::kFailedPrecondition, "files came before the container");
+      }
+      if (tree.kind() == v1::TreeName::WRITABLE_LAYER) {
+        return replica_->upper_dir;
+      }
+      if (tree.kind() == v1::TreeName::VOLUME && replica_->volume_paths.contains(tree.name())) {
+        return replica_->volume_paths.at(tree.name());
+      }
+      if (tree.kind() == v1::TreeName::BIND_MOUNT && replica_->bind_paths.contains(tree.name())) {
+        return replica_->bind_paths.at(tree.name());
+      }
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "the container has no mount '" + tree.name() + "'");
+  }
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error) {
+    return ErrnoError("mkdir " + path, error.value());
+  }
+  return path;
+}
+
+Result<FileTreeReceiver*> TargetMigration::ReceiverFor(const v1::TreeName& tree) {
+  const std::lock_guard lock(mutex_);
+  const std::string key = std::to_string(tree.kind()) + tree.name();
+  auto& receiver = receivers_[key];
+  if (!receiver) {
+    const std::string root = TRY(TreeRoot(tree));
+    FileTreeReceiverOptions options;
+    // Only a writable layer has devices of its own (whiteouts); elsewhere they are not followed.
+    options.allow_devices = tree.kind() == v1::TreeName::WRITABLE_LAYER ||
+                            tree.kind() == v1::TreeName::VOLUME;
+    receiver = std::make_unique<FileTreeReceiver>(TRY(OpenFile(root, O_RDONLY | O_DIRECTORY)),
+                                                  options);
+  }
+  return receiver.get();
+}
+
+Result<v1::ReceiveReply> TargetMigration::ReceiveTrees(const v1::ReceiveRequest& request,
+                                                       const std::stop_token& stop) {
+  auto source = TRY(node_.ship().Accept(StreamKey{id_, request.stream(), request.number()},
+                                        ReceiveOptions{.stop = stop}));
+  v1::ReceiveReply reply;
+  for (const v1::TreeName& tree : request.trees().trees()) {
+    auto receiver = ReceiverFor(tree);
+    if (!receiver) {
+      source->Fail(receiver.error());
+      return receiver.error();
+    }
+    auto stats = (*receiver)->ReceiveRound(*source);
+    if (!stats) {
+      source->Fail(stats.error());
+      return stats.error();
+    }
+    reply.set_bytes(reply.bytes() + stats->bytes_sent);
+  }
+  std::array<std::byte, 1> end{};
+  if (TRY(source->Read(end)) != 0) {
+    return MakeError(ErrorCode::kDataLoss, "more data than announced in " + request.stream());
+  }
+  return reply;
+}
+
+Result<> TargetMigration::StartReplica() {
+  const std::string directory = node_.MigrationDirectoryPath(id_);
+  RestoreTicket ticket;
+  ticket.migration_id = id_;
+  ticket.image_dir = directory + "/image";
+  ticket.work_dir = directory + "/criu";
+  ticket.criu_path = TRY(node_.CriuProgram());
+  ticket.runc = node_.config().runc;
+  ticket.leave_stopped = true;
+  ticket.lock_network = true;
+  ticket.network_plan = TRY(ContainerNetworkPlan(node_, record_));
+  std::error_code error;
+  std::filesystem::create_directories(ticket.work_dir, error);
+  TRY(AddUndo(v1::UndoItem::TICKET, replica_->id, ""));
+  TRY(WriteTicket(node_.config().runtime_state_dir, replica_->id, ticket));
+  const Result<> started = node_.docker().StartContainer(replica_->id, limits::kRestoreTimeout);
+  if (!started) {
+    const std::string reason = RestoreFailure(node_.config().runtime_state_dir, replica_->id);
+    return MakeError(ErrorCode::kInternal,
+                     "the replica could not be restored: " +
+                         (reason.empty() ? started.error().message : reason),
+                     "RESTORE_FAILED");
+  }
+  return {};
+}
+
+// A restore that was none (a cold start) must never pass: the tasks must be there, and stopped.
+Result<std::uint32_t> TargetMigration::CheckStopped() {
+  const ContainerInfo info = TRY(node_.docker().InspectContainer(replica_->id));
+  if (!info.running || info.pid <= 0) {
+    return MakeError(ErrorCode::kInternal, "the replica ended right after it was restored",
+                     "RESTORE_FAILED");
+  }
+  record_.set_init_pid(static_cast<std::uint32_t>(info.pid));
+  const std::vector<int> tasks = TRY(CgroupTasks(TRY(FindFreezerCgroup(info.pid, replica_->id))));
+  for (const int task : tasks) {
+    const char state = TRY(TaskState(task));
+    if (state != 'T' && state != 't') {
+      return MakeError(ErrorCode::kInternal,
+                       "task " + std::to_string(task) + " of the replica is not stopped: " +
+                           "it was started, not restored",
+                       "RESTORE_FAILED");
+    }
+  }
+  return static_cast<std::uint32_t>(tasks.size());
+}
+
+Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& request) {
+  MIGRATE_ONE_CALL_AT_A_TIME();
+  TRY(RequireOpen());
+  if (!replica_) {
+    return MakeError(ErrorCode::kFailedPrecondition, "restore before the container was created");
+  }
+  progress_.EnterPhase(v1::PHASE_RESTORE);
+  *record_.mutable_lineage() = request.lineage();
+  const auto start = Clock::now();
+  TRY(PlaceLogs(node_.MigrationDirectoryPath(id_) + "/logs", spec_->source_id, *replica_));
+  TRY(StartReplica());
+  v1::RestoreReply reply;
+  reply.set_docker_start_ms(Milliseconds(Clock::now() - start));
+  reply.set_tasks(TRY(CheckStopped()));
+  record_.set_decision(v1::DECISION_PREPARED);
+  TRY(Save());
+  return reply;
+}
+
+Result<v1::CommitReply> TargetMigration::Commit() {
+  MIGRATE_ONE_CALL_AT_A_TIME();
+  return CommitLocked();
+}
+
+Result<v1::CommitReply> TargetMigration::CommitLocked() {
+  v1::CommitReply reply;
+  reply.set_container_id(record_.replica_id());
+  if (record_.decision() == v1::DECISION_ACTIVATED) {
+    return reply;  // the answer to the first call was lost
+  }
+  TRY(RequireOpen());
+  if (record_.decision() != v1::DECISION_PREPARED && record_.decision() != v1::DECISION_COMMITTED) {
+    return MakeError(ErrorCode::kFailedPrecondition, "commit before the replica was restored",
+                     "NOT_PREPARED");
+  }
+  progress_.EnterPhase(v1::PHASE_CUTOVER);
+  const auto start = Clock::now();
+  record_.set_decision(v1::DECISION_COMMITTED);
+  TRY(Save());
+  TRY(Activate());
+  record_.set_decision(v1::DECISION_ACTIVATED);
+  progress_.EnterPhase(v1::PHASE_CLEANUP);
+  TRY(Save());
+  reply.set_activate_ms(Milliseconds(Clock::now() - start));
+  settle_ = std::jthread([this] { SettleDown(); });
+  return reply;
+}
+
+Result<> TargetMigration::Activate() {
+  const auto pid = static_cast<int>(record_.init_pid());
+  const OwnedFd netns = TRY(OpenNetns(pid));
+  TRY(ConnectContainerNetwork(node_, record_));
+  TRY(UnlockNetns(netns));
+  // Processes that a signal had stopped before the checkpoint stay stopped.
+  return ResumeReplica(
+      TRY(FindFreezerCgroup(pid, record_.replica_id())),
+      TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image")));
+}
+
+// After the client has its answer: what must be done, but not at once.
+void TargetMigration::SettleDown() {
+  const std::lock_guard lock(mutex_);
+  const CallScope call_scope(calls_, last_contact_ms_);
+  node_.ship().ForgetMigration(id_);
+  receivers_.clear();
+  if (!spec_ && !record_.spec().empty()) {
+    if (auto spec = SpecFromJson(record_.spec())) {
+      spec_ = std::move(*spec);
+    }
+  }
+  if (spec_) {
+    if (auto updated =
+            node_.docker().UpdateRestartPolicy(record_.replica_id(), spec_->final_restart_policy);
+        !updated) {
+      spdlog::error("migration {}: restart policy: {}", id_, updated.error().message);
+    }
+  }
+  if (auto settled = SettleLineage(node_, record_); !settled) {
+    spdlog::error("migration {}: {}", id_, settled.error().message);
+  }
+  (void)RemoveTicket(node_.config().runtime_state_dir, record_.replica_id());
+  std::error_code error;
+  std::filesystem::remove_all(node_.MigrationDirectoryPath(id_), error);
+  record_.clear_undo();
+  progress_.Update([](v1::Migration& migration) {
+    migration.set_phase(v1::PHASE_DONE);
+    migration.set_outcome(v1::OUTCOME_MOVED);
+  });
+  if (auto saved = Save(); !saved) {
+    spdlog::error("migration {}: {}", id_, saved.error().message);
+  }
+  ended_ = true;
+}
+
+Result<v1::PeerAbortReply> TargetMigration::Abort(const Error& why) {
+  const CallScope call_scope(calls_, last_contact_ms_);
+  node_.ship().ForgetMigration(id_);  // ends what is being received
+  std::unique_lock lock(mutex_, kCallQueue);
+  if (!lock.owns_lock()) {
+    return MakeError(ErrorCode::kUnavailable, "the target is still busy; it will clean up itself");
+  }
+  return AbortLocked(why);
+}
+
+Result<v1::PeerAbortReply> TargetMigration::AbortLocked(const Error& why) {
+  v1::PeerAbortReply reply;
+  if (ended_) {
+    return reply;
+  }
+  if (record_.decision() == v1::DECISION_COMMITTED ||
+      record_.decision() == v1::DECISION_ACTIVATED) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "migration " + id_ + " is committed: the container runs at the target",
+                     "PAST_COMMIT_POINT");
+  }
+  progress_.EnterPhase(v1::PHASE_UNDO);
+  record_.set_decision(v1::DECISION_ABORTED);
+  if (auto saved = Save(); !saved) {
+    spdlog::error("migration {}: {}", id_, saved.error().message);
+  }
+  receivers_.clear();
+  for (std::string& text : UndoAll()) {
+    reply.add_undone(std::move(text));
+  }
+  progress_.Update([&](v1::Migration& migration) {
+    migration.set_phase(v1::PHASE_DONE);
+    migration.set_outcome(v1::OUTCOME_ROLLED_BACK);
+    migration.mutable_failure()->set_message(why.message);
+    migration.mutable_failure()->set_code(std::string(ErrorCodeName(why.code)));
+  });
+  if (auto saved = Save(); !saved) {
+    spdlog::error("migration {}: {}", id_, saved.error().message);
+  }
+  ended_ = true;
+  spdlog::info("migration {}: undone: {}", id_, why.message);
+  return reply;
+}
+
+std::vector<std::string> TargetMigration::UndoAll() {
+  std::vector<std::string> undone;
+  v1::MigrationRecord left = record_;
+  left.clear_undo();
+  for (int i = record_.undo_size() - 1; i >= 0; --i) {
+    auto text = UndoOnHost(node_, record_.undo(i));
+    if (!text) {
+      spdlog::error("migration {}: undo: {}", id_, text.error().message);
+      *left.add_undo() = record_.undo(i);  // for `migrate gc`
+    } else if (!text->empty()) {
+      undone.push_back(std::move(*text));
+    }
+  }
+  *record_.mutable_undo() = left.undo();
+  return undone;
+}
+
+void TargetMigration::CheckLease() {
+  if (calls_ > 0 || NowMs() - last_contact_ms_ <
+                        std::chrono::duration_cast<std::chrono::milliseconds>(kLease).count()) {
+    return;
+  }
+  std::unique_lock lock(mutex_, std::try_to_lock);
+  if (!lock.owns_lock() || ended_) {
+    return;
+  }
+  if (record_.decision() == v1::DECISION_UNDECIDED) {
+    (void)AbortLocked(MakeError(ErrorCode::kUnavailable, "the source has been silent for too long"));
+    node_.ship().ForgetMigration(id_);
+  } else {
+    AskSource();
+  }
+}
+
+void TargetMigration::Recover() {
+  const std::lock_guard lock(mutex_);
+  if (record_.decision() == v1::DECISION_ABORTED ||
+      record_.decision() == v1::DECISION_UNDECIDED) {
+    (void)AbortLocked(MakeError(ErrorCode::kAborted, "the target's daemon was restarted"));
+  } else if (record_.decision() == v1::DECISION_ACTIVATED) {
+    settle_ = std::jthread([this] { SettleDown(); });
+  } else {
+    last_contact_ms_ = 0;  // prepared or committed: the next lease check asks the source
+  }
+}
+
+// Prepared, and nobody tells us what was decided. Without an answer nothing is done: the replica
+// stays stopped, so there are never two copies.
+void TargetMigration::AskSource() {
+  Touch();
+  v1::GetDecisionReply::Decision decision = v1::GetDecisionReply::UNDECIDED;
+  if (record_.decision() == v1::DECISION_COMMITTED) {
+    decision = v1::GetDecisionReply::COMMITTED;
+  } else {
+    v1::GetDecisionRequest request;
+    request.set_migration_id(id_);
+    auto peer = node_.ConnectPeer(record_.source_endpoint());
+    auto reply = peer ? (*peer)->GetDecision(request, {.timeout = limits::kPeerConnectTimeout})
+                      : Result<v1::GetDecisionReply>(peer.error());
+    if (!reply) {
+      spdlog::warn("migration {}: prepared, and the source {} does not answer: {}", id_,
+                   record_.source_endpoint(), reply.error().message);
+      return;
+    }
+    decision = reply->decision();
+  }
+  if (decision == v1::GetDecisionReply::COMMITTED) {
+    if (auto committed = CommitLocked(); !committed) {
+      spdlog::error("migration {}: {}", id_, committed.error().message);
+    }
+  } else if (decision == v1::GetDecisionReply::ABORTED) {
+    (void)AbortLocked(MakeError(ErrorCode::kAborted, "the source gave the migration up"));
+  }
+}
+
+}  // namespace migrate

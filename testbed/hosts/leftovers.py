@@ -1,0 +1,114 @@
+"""What a host has of everything that a migration must not leave behind; two such lists are compared.
+
+A snapshot is a dictionary from kind to a set of lines. It holds everything of a kind and not only what has our names:
+something that lost its name would be left behind all the same.
+"""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import reaper
+import shell
+
+
+def snapshot(host):
+    return {
+        "nft rule": _nft(host),
+        "iptables-legacy rule": _legacy_rules(host),
+        "link": {link["ifname"] for link in _json(host, "ip", "-j", "link", "show")},
+        "ip rule": _lines(host, "ip", "rule", "show") | _lines(host, "ip", "-6", "rule", "show"),
+        "route": _routes(host),
+        "mount": _mounts(host),
+        "process": _processes(host),
+        "container": _docker(host, "ps", "-a", "--format", "{{.Names}} {{.ID}}"),
+        "volume": _docker(host, "volume", "ls", "-q"),
+        "network": _docker(host, "network", "ls", "--format", "{{.Name}} {{.ID}}"),
+    }
+
+
+def new_since(before, now):
+    """What is in `now` and was not in `before`, one line each."""
+    return [f"{kind}: {item}" for kind in now for item in sorted(now[kind] - before.get(kind, set()))]
+
+
+def _json(host, *argv):
+    return json.loads(host.exec(*argv) or "[]")
+
+
+def _lines(host, *argv):
+    return {line.strip() for line in host.exec(*argv).splitlines() if line.strip()}
+
+
+def _docker(host, *args):
+    return set(host.docker(*args).splitlines())
+
+
+def _nft(host):
+    """Tables, chains, sets and rules with the path that leads to them; iptables-nft's are among them."""
+    found, path = set(), []
+    for line in host.exec("nft", "--stateless", "list", "ruleset").splitlines():
+        line = re.sub(r"counter packets \d+ bytes \d+ ?", "", line.strip())
+        if line == "}":
+            path.pop()
+        elif line.endswith("{"):
+            path.append(line[:-1].strip())
+            found.add(" / ".join(path))
+        elif line and not line.startswith("#"):
+            found.add(" / ".join(path + [line]))
+    return found
+
+
+def _legacy_rules(host):
+    """Asking iptables-legacy creates its tables, so it is only asked about those that exist."""
+    found = set()
+    for family in ("ip", "ip6"):
+        for table in host.exec("cat", f"/proc/net/{family}_tables_names", check=False).split():
+            saved = host.exec(f"{family}tables-legacy-save", "-t", table)
+            found |= {f"{family} {table} {line}" for line in saved.splitlines() if line.startswith("-A")}
+    return found
+
+
+def _routes(host):
+    found = set()
+    for family in ("-4", "-6"):
+        for route in _lines(host, "ip", family, "route", "show", "table", "all"):
+            # Learnt and link-local ones come and go by themselves, as does the state of a bridge without ports.
+            if not re.search(r"fe80|ff00::/8|^multicast ff", route):
+                found.add(re.sub(r" linkdown| pref medium", "", route))
+    return found
+
+
+def _mounts(host):
+    pid = host.enter()[2]
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    return {line.split()[4] for line in lines}
+
+
+def _processes(host):
+    """Programs in the host's mount namespace: runtimes, CRIU, helpers. Containers have their own."""
+    holder = os.stat(f"/proc/{host.enter()[2]}/ns/mnt").st_ino
+    found = set()
+    for pid in reaper._pids():
+        if reaper._ns(pid, "mnt") == holder and reaper._comm(pid) not in ("dockerd", "containerd", "migrated"):
+            found.add(f"{pid} {reaper._cmdline(pid).strip()}")
+    return found
+
+
+def cgroups(prefix):
+    """Cgroups of containers, of both hosts, which share the parent; a hierarchy is as good as another."""
+    found = set()
+    for top in (mount / prefix for mount in reaper.cgroup_mounts()):
+        found |= {str(d.relative_to(top)) for d in reaper.cgroup_dirs(prefix) if top in d.parents}
+    return {"cgroup": found}
+
+
+def settled(take, before, timeout=5):
+    """Leftovers since `before` in the snapshots that take() makes; what ends by itself (a shim, a link) gets some time
+    to do so."""
+    try:
+        shell.wait_until(lambda: not new_since(before, take()), timeout, "", pause=0.1)
+        return []
+    except shell.Failed:
+        return new_since(before, take())

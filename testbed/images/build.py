@@ -1,0 +1,217 @@
+#!/usr/bin/env python3
+"""Docker images without a registry: made of programs of this machine and the libraries that they need.
+
+An image is written directly in the format of `docker save`, so no Docker is needed to make it, and it has the same id on
+every host that loads it. Every image has two layers, the first of which (shell, core utilities, libc) they all share.
+
+    build.py IMAGE...        writes IMAGE.tar into the current directory
+"""
+
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import sys
+import tarfile
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "hosts"))
+import shell
+
+WORKLOADS = Path(__file__).resolve().parent.parent / "workloads"
+LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
+TOOLS = ["cat", "chmod", "cp", "date", "dd", "echo", "env", "head", "id", "kill", "ls", "md5sum", "mkdir", "mv", "ps",
+         "rm", "sha256sum", "sleep", "stat", "sync", "tail", "touch", "true", "uname", "wc"]
+FILES = {
+    "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
+    "etc/group": "root:x:0:\nnogroup:x:65534:\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\n",
+}
+DIRECTORIES = ["etc", "proc", "sys", "dev", "root", "run", "tmp", "var/tmp", "var/lib", "usr/bin", "usr/sbin", "usr/lib",
+               "usr/lib64"]
+
+
+@dataclass
+class Image:
+    command: list
+    programs: list = field(default_factory=list)  # names in PATH, copied with their libraries
+    source: str = ""                              # a C file of testbed/workloads, linked statically
+    trees: list = field(default_factory=list)     # directories of this machine, copied as they are
+    directories: list = field(default_factory=list)
+    config: dict = field(default_factory=dict)    # further keys of the image's config
+
+
+IMAGES = {
+    "tools": Image(command=["/bin/sh"]),
+    "redis": Image(command=["redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no"],
+                   programs=["redis-server", "redis-cli"], directories=["data"],
+                   config={"WorkingDir": "/data", "ExposedPorts": {"6379/tcp": {}}}),
+    "probe": Image(command=["/usr/bin/probe"], source="probe_kernel_objects.c", directories=["watched"],
+                   config={"ExposedPorts": {"7000/tcp": {}}}),
+}
+
+
+class Tree:
+    """A file tree to become a layer; knows which files the layers below have."""
+
+    def __init__(self, root, below=()):
+        self.root, self.below = Path(root), set(below)
+        self.names = set()
+
+    def directory(self, name, mode=0o755):
+        (self.root / name).mkdir(parents=True, exist_ok=True)
+        (self.root / name).chmod(mode)
+
+    def text(self, name, content):
+        (self.root / name).write_text(content)
+        self.names.add(name)
+
+    def copy(self, source, name):
+        """Follows links, so a library is a file under each name that a program asks for."""
+        if name in self.below or name in self.names:
+            return
+        self.names.add(name)
+        self.directory(str(Path(name).parent))
+        shutil.copy(source, self.root / name)
+
+    def program(self, name):
+        path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+        if not path:
+            raise shell.Failed(f"{name} is not installed")
+        self.copy(path, f"usr/bin/{name}")
+        for library in libraries(path):
+            self.copy(library, str(usr_merged(library)).lstrip("/"))
+
+
+def libraries(program):
+    """The loader and all libraries as ldd finds them."""
+    done = shell.run(["ldd", program], check=False)
+    words = done.stdout.replace("=>", " ").split()
+    return [w for w in words if w.startswith("/")]
+
+
+def usr_merged(path):
+    """/lib/x -> /usr/lib/x, the place where it is once /lib is a link to /usr/lib, as in the image."""
+    first, _, rest = str(path).lstrip("/").partition("/")
+    return Path("/", LINKS.get(first, first), rest)
+
+
+def base_layer(directory):
+    tree = Tree(directory)
+    for name in DIRECTORIES:
+        tree.directory(name, 0o1777 if name in ("tmp", "var/tmp") else 0o755)
+    for name, target in LINKS.items():
+        (tree.root / name).symlink_to(target)
+    for name, content in FILES.items():
+        tree.text(name, content)
+    tree.copy("/bin/dash", "usr/bin/sh")
+    for library in libraries("/bin/dash"):
+        tree.copy(library, str(usr_merged(library)).lstrip("/"))
+    for name in TOOLS:
+        tree.program(name)
+    return tree
+
+
+def program_layer(image, directory, base):
+    tree = Tree(directory, below=base.names)
+    for name in image.directories:
+        tree.directory(name)
+    for name in image.programs:
+        tree.program(name)
+    for source in image.trees:
+        shutil.copytree(source, tree.root / source.lstrip("/"), symlinks=True)
+    if image.source:
+        tree.directory("usr/bin")
+        shell.run(["cc", "-O1", "-g1", "-static", "-pthread", "-Wall", "-Wextra", "-Werror", WORKLOADS / image.source,
+                   "-o", tree.root / "usr/bin/probe"])
+    return tree
+
+
+def layer_tar(root):
+    """The same bytes for the same files: no owner, no time."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for path in sorted(Path(root).rglob("*")):
+            info = tar.gettarinfo(path, str(path.relative_to(root)))
+            info.mtime = info.uid = info.gid = 0
+            info.uname = info.gname = ""
+            if info.islnk():
+                info.type, info.linkname = tarfile.REGTYPE, ""
+            with open(path, "rb") if info.isreg() else io.BytesIO() as content:
+                tar.addfile(info, content if info.isreg() else None)
+    return buffer.getvalue()
+
+
+def sha256(data):
+    return hashlib.sha256(data).hexdigest()
+
+
+def image_config(image, layers):
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}[platform.machine()]
+    settings = {"Cmd": image.command, "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin"], "WorkingDir": "/", **image.config}
+    history = [{"created": "1970-01-01T00:00:00Z", "created_by": "testbed"} for _ in layers]
+    return {"architecture": machine, "os": "linux", "created": "1970-01-01T00:00:00Z", "config": settings,
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{sha256(layer)}" for layer in layers]},
+            "history": history}
+
+
+def write_image(name, image, layers, path):
+    config = json.dumps(image_config(image, layers)).encode()
+    files = {f"{sha256(config)}.json": config}
+    files.update({f"{sha256(layer)}/layer.tar": layer for layer in layers})
+    manifest = [{"Config": f"{sha256(config)}.json", "RepoTags": [f"{name}:latest"],
+                 "Layers": [f"{sha256(layer)}/layer.tar" for layer in layers]}]
+    files["manifest.json"] = json.dumps(manifest).encode()
+    with tarfile.open(path, "w") as tar:
+        for file_name, data in files.items():
+            info = tarfile.TarInfo(file_name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+
+
+def build(name, path):
+    image = IMAGES[name]
+    with tempfile.TemporaryDirectory() as base_dir, tempfile.TemporaryDirectory() as top_dir:
+        base = base_layer(base_dir)
+        layers = [layer_tar(base_dir)]
+        if image is not IMAGES["tools"]:
+            program_layer(image, top_dir, base)
+            layers.append(layer_tar(top_dir))
+    write_image(name, image, layers, path)
+
+
+def cache_key(name):
+    """Changes when this file, the C source or an installed program changes."""
+    image = IMAGES[name]
+    used = [Path(__file__)] + ([WORKLOADS / image.source] if image.source else [])
+    used += [Path(shutil.which(p) or "/") for p in image.programs] + [Path("/var/lib/dpkg/status")]
+    stats = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in used if p.exists()]
+    return sha256(repr(stats).encode())[:12]
+
+
+def image_tar(name, cache):
+    """Path of the image as a tar for `docker load`, made if the cache does not have it."""
+    cache = Path(cache)
+    tar = cache / f"{name}-{cache_key(name)}.tar"
+    if not tar.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        for old in cache.glob(f"{name}-*.tar"):
+            old.unlink()
+        unfinished = cache / f".{name}-{os.getpid()}"
+        build(name, unfinished)
+        unfinished.rename(tar)
+    return tar
+
+
+if __name__ == "__main__":
+    try:
+        for wanted in sys.argv[1:] or sys.exit(__doc__):
+            if wanted not in IMAGES:
+                sys.exit(f"no image {wanted}; there are: {' '.join(IMAGES)}")
+            build(wanted, f"{wanted}.tar")
+    except shell.Failed as failure:
+        sys.exit(f"build: {failure}")

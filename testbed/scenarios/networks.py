@@ -1,0 +1,69 @@
+"""A user-defined network with a fixed address, outbound connections, and new connections through the old host."""
+
+from common import expect, move, start
+from line_client import Lines
+from redis_incr_client import Client
+from shell import Failed
+
+
+def scenario_user_defined_network(tb):
+    tb.load("redis")
+    start(tb)
+    tb.on_cleanup(lambda: [h.docker("network", "rm", "net1", check=False) for h in tb.hosts])
+    tb.a.docker("network", "create", "--subnet", "172.29.0.0/24", "net1")
+    tb.run(tb.a, "redis1", "redis",
+           options=["-p", "6379:6379", "--network", "net1", "--ip", "172.29.0.7", "--network-alias", "cache"])
+    client = Client(tb.client, tb.a.ip, 6379)
+    tb.on_cleanup(client.close)
+    client.wait_for_replies(100)
+    move(tb.a, tb.b, "redis1")
+    client.wait_for_replies(100)
+    network = tb.b.inspect("redis1")["NetworkSettings"]["Networks"]["net1"]
+    expect("address", network["IPAddress"], "172.29.0.7")
+    if "cache" not in network["Aliases"]:
+        raise Failed(f"aliases: {network['Aliases']}")
+    totals = client.stop()
+    expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def scenario_new_connections_after_a_move(tb):
+    """Through the port of the old host (relay) and through that of the new one; all survive the way back."""
+    tb.load("redis")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
+    clients = [Client(tb.client, tb.a.ip, 6379, key="first")]
+    tb.on_cleanup(lambda: [client.close() for client in clients])
+    clients[0].wait_for_replies(100)
+    move(tb.a, tb.b, "redis1")
+    clients.append(Client(tb.client, tb.a.ip, 6379, key="relayed"))
+    clients.append(Client(tb.client, tb.b.ip, 6379, key="direct"))
+    for client in clients:
+        client.wait_for_replies(100)
+    move(tb.b, tb.a, "redis1")
+    for client in clients:
+        client.wait_for_replies(100)
+    move(tb.a, tb.b, "redis1")
+    for client in clients:
+        client.wait_for_replies(100)
+        totals = client.stop()
+        expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def scenario_another_container_gets_the_address(tb):
+    """Docker gives the address of the container that left to the next one; nobody's connection suffers."""
+    tb.load("redis", "probe")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
+    address = tb.a.inspect("redis1")["NetworkSettings"]["IPAddress"]
+    client = Client(tb.client, tb.a.ip, 6379)
+    tb.on_cleanup(client.close)
+    client.wait_for_replies(100)
+    move(tb.a, tb.b, "redis1")
+    tb.run(tb.a, "probe1", "probe", options=["-p", "7000:7000"])
+    expect("address of the next container", tb.a.inspect("probe1")["NetworkSettings"]["IPAddress"], address)
+    lines = Lines(tb.client, tb.a.ip, 7000)
+    tb.on_cleanup(lines.close)
+    expect("the next container", lines.ask("check"), "ok 0")
+    client.wait_for_replies(100)
+    totals = client.stop()
+    expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
