@@ -1,6 +1,8 @@
 // One function per command of `migrate`; each prints its result and returns the exit code.
 #pragma once
 
+#include <signal.h>
+
 #include <string>
 
 #include "cli/client.h"
@@ -33,6 +35,10 @@ ExitCode RunList(const Client& client, bool active_only, const OutputOptions& ou
 ExitCode RunAbort(const Client& client, const std::string& id, const OutputOptions& output);
 ExitCode RunGc(const Client& client, bool remove, bool moved, const OutputOptions& output);
 ExitCode RunNode(const Client& client, const OutputOptions& output);
+
+// SIGINT and SIGTERM wait for WatchToEnd, also in the threads that gRPC starts later: one that does
+// not block them would take them. Call it before the first use of gRPC.
+sigset_t BlockInterrupts();
 
 // Follows a migration to its end, or until Ctrl-C: the first aborts it, the second detaches.
 ExitCode WatchToEnd(const Client& client, const v1::Migration& started, bool abort_on_interrupt,

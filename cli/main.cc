@@ -141,6 +141,10 @@ OutputOptions Output(const Arguments& arguments) {
 }
 
 ExitCode Dispatch(const CLI::App& app, Arguments& arguments) {
+  const std::string name = app.get_subcommands().front()->get_name();
+  if ((name == "move" && !arguments.move.detach) || (name == "status" && arguments.watch)) {
+    BlockInterrupts();
+  }
   const Client client = ConnectToDaemon(arguments.socket);
   const OutputOptions output = Output(arguments);
   if (!arguments.bandwidth.empty()) {
@@ -150,7 +154,6 @@ ExitCode Dispatch(const CLI::App& app, Arguments& arguments) {
     arguments.move.options.set_deadline_ms(
         static_cast<std::uint64_t>(ParseDuration(arguments.deadline)->count()));
   }
-  const std::string name = app.get_subcommands().front()->get_name();
   if (name == "move") {
     return RunMove(client, arguments.move, output);
   }

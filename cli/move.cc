@@ -11,6 +11,16 @@
 #include "cli/units.h"
 
 namespace migrate {
+
+sigset_t BlockInterrupts() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  return signals;
+}
+
 namespace {
 
 constexpr int kPollMilliseconds = 50;
@@ -20,11 +30,7 @@ class InterruptWatcher {
  public:
   InterruptWatcher(const Client& client, std::string id, bool abort, grpc::ClientContext& watch)
       : client_(client), id_(std::move(id)), abort_(abort), watch_(watch) {
-    sigset_t signals;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+    const sigset_t signals = BlockInterrupts();
     fd_ = OwnedFd(signalfd(-1, &signals, SFD_CLOEXEC));
     thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
   }

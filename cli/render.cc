@@ -204,8 +204,7 @@ std::string Summary(const v1::Migration& migration) {
     case v1::OUTCOME_MOVED:
       return MovedText(migration);
     case v1::OUTCOME_REFUSED:
-      return "refused: " + FailureText(migration) + "  " + name +
-             " runs here, nothing was touched\n";
+      return "refused: " + FailureText(migration) + "  nothing was touched\n";
     case v1::OUTCOME_ABORTED:
     case v1::OUTCOME_ROLLED_BACK:
     case v1::OUTCOME_BUDGET_EXCEEDED:

@@ -109,7 +109,8 @@ Result<> Serve(const Config& config) {
   auto journal = TRY(Journal::Open(config.state_dir + "/journal.db"));
   ShipService ship;
   Node node(config, std::move(journal), &ship);
-  for (const std::string& problem : node.Describe().problems()) {
+  const v1::Node self = node.Describe();
+  for (const std::string& problem : self.problems()) {
     spdlog::warn("this host cannot migrate yet: {}", problem);
   }
   Registry registry(node);

@@ -70,7 +70,8 @@ std::uint64_t TreeBytes(const std::string& path) {
 }
 
 void AddNodeProblems(Node& node, SourceInspection& inspection) {
-  for (const std::string& problem : node.Describe().problems()) {
+  const v1::Node self = node.Describe();
+  for (const std::string& problem : self.problems()) {
     v1::Blocker blocker;
     blocker.set_code("SOURCE_NOT_READY");
     blocker.set_subject(node.config().node_name);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/stop_wait.h"
 #include "migrated/compatibility.h"
 #include "migrated/credentials.h"
 #include "migrated/garbage.h"
@@ -169,13 +170,12 @@ class PeerService final : public v1::Peer::Service {
     // A source that gives up cancels its call; the stream is then not waited for any longer.
     std::stop_source stop;
     std::jthread watch([&](const std::stop_token& done) {
-      while (!done.stop_requested()) {
+      do {
         if (context->IsCancelled()) {
           stop.request_stop();
           return;
         }
-        std::this_thread::sleep_for(kWatchInterval);
-      }
+      } while (!WaitForStop(done, kWatchInterval));
     });
     return With<v1::ReceiveReply>(*request, reply, [&](TargetMigration& target) {
       return target.Receive(*request, stop.get_token());

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/limits.h"
+#include "base/stop_wait.h"
 #include "migrated/source_steps.h"
 
 namespace migrate {
@@ -98,10 +99,9 @@ MigrationEvent SourceMigration::Perform(SourceSteps& steps, const MigrationState
   }
   // The deadline interrupts a step just as the operator does.
   std::jthread deadline([&](const std::stop_token& done) {
-    while (row.abortable && !done.stop_requested() && !DeadlinePassed()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(20));
-    }
-    if (row.abortable && !done.stop_requested()) {
+    const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(
+        deadline_ - std::chrono::steady_clock::now());
+    if (row.abortable && !WaitForStop(done, left)) {
       const std::lock_guard lock(stop_mutex_);
       step_stop_.request_stop();
     }
@@ -151,12 +151,8 @@ void SourceMigration::Run(bool restarted) {
     }
     if (state.hand_off_attempts > attempts) {
       progress_.Update([&](v1::Migration& migration) { migration.set_outcome(state.outcome); });
-      for (auto waited = std::chrono::milliseconds(0); waited < kHandOffRetryDelay;
-           waited += std::chrono::milliseconds(50)) {
-        if (shutdown_.stop_requested()) {
-          return;  // the journal has it; the next daemon goes on
-        }
-        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+      if (WaitForStop(shutdown_.get_token(), kHandOffRetryDelay)) {
+        return;  // the journal has it; the next daemon goes on
       }
     }
   }

@@ -9,6 +9,7 @@
 #include "base/ids.h"
 #include "base/limits.h"
 #include "base/netns.h"
+#include "base/stop_wait.h"
 #include "migrated/compatibility.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/container_processes.h"
@@ -55,10 +56,9 @@ SourceSteps::~SourceSteps() { EndLease(); }
 Result<> SourceSteps::Perform(Step step, const std::stop_token& stop) {
   step_start_ = Clock::now();
   std::jthread reporter([this](const std::stop_token& done) {
-    while (!done.stop_requested()) {
+    do {
       ReportBytes();
-      std::this_thread::sleep_for(kReportInterval);
-    }
+    } while (!WaitForStop(done, kReportInterval));
   });
   switch (step) {
     case Step::kPreflight:
@@ -123,19 +123,13 @@ Result<PeerClient*> SourceSteps::Peer() {
 // The target gives a migration up whose source is silent; this thread is the sign of life.
 void SourceSteps::KeepLease() {
   lease_ = std::jthread([this](const std::stop_token& done) {
-    auto next = Clock::now() + kLeaseRenewal;
-    while (!done.stop_requested()) {
-      std::this_thread::sleep_for(std::chrono::milliseconds(50));
-      if (Clock::now() < next) {
-        continue;
-      }
+    while (!WaitForStop(done, kLeaseRenewal)) {
       v1::RenewRequest request;
       request.set_migration_id(record_id_);
       if (auto renewed = peer_->Renew(request, {.timeout = kLeaseRenewal, .stop = done});
           !renewed) {
         spdlog::debug("migration {}: renew: {}", record_id_, renewed.error().message);
       }
-      next = Clock::now() + kLeaseRenewal;
     }
   });
 }
@@ -307,19 +301,13 @@ Result<> SourceSteps::Freeze(const std::stop_token& stop) {
                                         checkpoint_bytes_));
   TRY(FindWatches());
   TRY(FreezeContainer());
-  // Three things at once, none of which needs another: what changed in the files, CRIU, and the
-  // pages that CRIU has written so far.
+  // Before CRIU, which makes directories of its own in the container's /tmp for a moment.
+  TRY(SendFinalFiles(stop));
+  // CRIU, and the pages that it has written so far, at once.
   std::stop_source together;
   const std::stop_callback outer(stop, [&] { together.request_stop(); });
   std::atomic<bool> dumped = false;
-  Result<> files;
   Result<> pages;
-  std::jthread send_files([&] {
-    files = SendFinalFiles(together.get_token());
-    if (!files) {
-      together.request_stop();
-    }
-  });
   std::jthread send_pages([&] {
     pages = checkpoint_->SendAppended([&] { return dumped.load(); }, together.get_token());
   });
@@ -328,10 +316,8 @@ Result<> SourceSteps::Freeze(const std::stop_token& stop) {
     together.request_stop();
   }
   dumped = true;
-  send_files.join();
   send_pages.join();
   TRY(checkpoint);
-  TRY(files);
   TRY(pages);
   if (stop.stop_requested()) {
     return MakeError(ErrorCode::kCancelled, "cancelled");

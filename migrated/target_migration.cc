@@ -20,6 +20,7 @@
 #include "migrated/oci_runtime/ticket.h"
 #include "migrated/preflight.h"
 #include "migrated/relays.h"
+#include "migrated/replica_timers.h"
 #include "migrated/ship/chunk_stream.h"
 
 namespace migrate {
@@ -361,9 +362,11 @@ Result<> TargetMigration::Activate() {
   const OwnedFd netns = TRY(OpenNetns(pid));
   TRY(ConnectContainerNetwork(node_, record_));
   TRY(UnlockNetns(netns));
+  const auto cgroup = TRY(FindFreezerCgroup(pid, record_.replica_id()));
+  TRY(RearmExpiredTimers(TRY(CgroupProcesses(cgroup))));
   // Processes that a signal had stopped before the checkpoint stay stopped.
   return ResumeReplica(
-      TRY(FindFreezerCgroup(pid, record_.replica_id())),
+      cgroup,
       TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image")));
 }
 

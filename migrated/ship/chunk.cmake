@@ -14,3 +14,5 @@ migrate_test(NAME chunk_stream_test SOURCES chunk_stream_test.cc chunk_test_util
              LIBS migrate_chunk_stream)
 migrate_test(NAME chunk_fault_test SOURCES chunk_fault_test.cc chunk_test_util.cc
              LIBS migrate_chunk_stream)
+migrate_test(NAME chunk_protocol_test SOURCES chunk_protocol_test.cc chunk_test_util.cc
+             LIBS migrate_chunk_stream)

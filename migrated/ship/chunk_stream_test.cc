@@ -208,10 +208,10 @@ TEST_F(ChunkStreamTest, RateLimitHoldsRoughlyAndCanBeLifted) {
 }
 
 TEST_F(ChunkStreamTest, LevelRisesWhenTheNetworkIsSlow) {
-  auto rate = std::make_shared<RateLimiter>(8 * kMiB);
+  auto rate = std::make_shared<RateLimiter>(2 * kMiB);
   auto reader = ReadAsync(Key(), ByteMaker(5, true));
   ChunkSender sender(peer_.Connect(), Key(), {.rate = rate});
-  EXPECT_TRUE(WriteAll(sender, ByteMaker(5, true), 96 * kMiB, 100'000));
+  EXPECT_TRUE(WriteAll(sender, ByteMaker(5, true), 32 * kMiB, 100'000));
   EXPECT_TRUE(reader.get());
   EXPECT_GT(sender.statistics()->compression_level, 1);
 }

@@ -24,7 +24,7 @@ import shell
 
 WORKLOADS = Path(__file__).resolve().parent.parent / "workloads"
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
-TOOLS = ["cat", "chmod", "cp", "date", "dd", "echo", "env", "head", "id", "kill", "ls", "md5sum", "mkdir", "mv", "ps",
+TOOLS = ["cat", "chmod", "chown", "cp", "date", "dd", "echo", "env", "head", "id", "kill", "ls", "md5sum", "mkdir", "mv", "ps",
          "rm", "sha256sum", "sleep", "stat", "sync", "tail", "touch", "true", "uname", "wc"]
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",

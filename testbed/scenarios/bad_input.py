@@ -32,7 +32,7 @@ def scenario_bad_container_or_host(tb):
     expect_refused(a, "nosuch", b.peer, says=["nosuch"])
     a.docker("create", "--name", "stopped1", "redis")
     tb.on_cleanup(lambda: a.docker("rm", "-f", "stopped1", check=False))
-    expect_refused(a, "stopped1", b.peer, says=["stopped1", "not running"])
+    expect_refused(a, "stopped1", b.peer, says=["stopped1", "running"])
     expect_refused(a, "redis1", "10.77.0.99:7070", says=["10.77.0.99:7070"])
     expect_refused(a, "redis1", f"{b.ip}:9", says=[f"{b.ip}:9"])
     expect_refused(a, "redis1", "no.such.host.invalid", says=["no.such.host.invalid"])
@@ -77,10 +77,17 @@ def scenario_bad_no_space_at_the_target(tb):
 def scenario_bad_options(tb):
     tb.load("redis")
     start(tb)
+    # Docker's own, and for good: the namespace of all --network host containers.
+    tb.on_cleanup(lambda: tb.a.exec("umount", tb.a.dir / "exec/netns/default"))
     tb.run(tb.a, "hostnet", "redis", options=["--network", "host"])
     expect_refused(tb.a, "hostnet", tb.b.peer, says=["host"])
-    tb.run(tb.a, "bound", "redis", options=["-v", f"{tb.a.dir}/exec:/x"])
-    expect_refused(tb.a, "bound", tb.b.peer, says=[f"{tb.a.dir}/exec"])
+    only_here = tb.a.dir / "only-here"  # the hosts share a disk, but not their mounts
+    only_here.mkdir(exist_ok=True)
+    tb.a.exec("mount", "-t", "tmpfs", "tmpfs", only_here)
+    tb.on_cleanup(lambda: tb.a.exec("umount", only_here))
+    tb.a.exec("mkdir", only_here / "data")
+    tb.run(tb.a, "bound", "redis", options=["-v", f"{only_here}/data:/x"])
+    expect_refused(tb.a, "bound", tb.b.peer, says=["only-here/data"])
 
 
 def scenario_abort_and_crash_before_the_commit(tb):
