@@ -11,8 +11,9 @@
 
 namespace migrate {
 
-// Of peer.proto and ship.proto together; raised when an older daemon would misunderstand.
-inline constexpr std::uint32_t kProtocolVersion = 1;
+// Of peer.proto and ship.proto together; raised when an older daemon would misunderstand. In a file
+// of its own, so that a test can link a daemon of another version.
+std::uint32_t ProtocolVersion();
 
 std::vector<v1::Blocker> CompatibilityBlockers(const v1::Node& source, const v1::Node& target);
 

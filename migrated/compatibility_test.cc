@@ -9,7 +9,7 @@ v1::Node Node() {
   v1::Node node;
   node.set_name("n");
   node.set_version("0.1.0");
-  node.set_protocol(kProtocolVersion);
+  node.set_protocol(ProtocolVersion());
   node.set_architecture("x86_64");
   node.set_criu_version("4.2.1");
   node.set_cgroup_version(1);
@@ -28,7 +28,7 @@ TEST(Compatibility, TheSameNodeIsFine) {
 
 TEST(Compatibility, AnotherProtocolIsTheOnlyThingSaid) {
   v1::Node other = Node();
-  other.set_protocol(kProtocolVersion + 1);
+  other.set_protocol(ProtocolVersion() + 1);
   other.set_architecture("aarch64");
   EXPECT_EQ(OnlyCode(Node(), other), "VERSION_MISMATCH");
   EXPECT_EQ(BlockersError(CompatibilityBlockers(Node(), other)).code,

@@ -111,7 +111,7 @@ v1::Node Node::Describe() const {
   v1::Node node;
   node.set_name(config_.node_name);
   node.set_version(MIGRATE_VERSION);
-  node.set_protocol(kProtocolVersion);
+  node.set_protocol(ProtocolVersion());
   utsname name{};
   uname(&name);
   node.set_kernel(name.release);

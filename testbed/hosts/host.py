@@ -193,10 +193,10 @@ class Host(Namespace):
             text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
         (self.dir / "migrated.toml").write_text(text)
 
-    def start_daemon(self, **extra):
+    def start_daemon(self, program="migrated", **extra):
         """Starts migrated and waits until its control socket accepts."""
         self.write_daemon_config(**extra)
-        program = self.build / "bin/migrated"
+        program = self.build / "bin" / program
         if not program.exists():
             raise shell.Failed(f"{program} is not built")
         log = self.dir / "migrated.log"

@@ -61,6 +61,14 @@ def scenario_bad_peer_without_criu(tb):
     steady.check()
 
 
+def scenario_bad_peer_of_another_version(tb):
+    steady = Steady(tb)
+    tb.b.stop_daemon()
+    tb.b.start_daemon(program="migrated-other-version")
+    expect_refused(tb.a, "redis1", tb.b.peer, code=9, says=["protocol 1000"])
+    steady.check()
+
+
 def scenario_bad_no_space_at_the_target(tb):
     steady = Steady(tb)
     small = tb.b.dir / "small"

@@ -45,8 +45,8 @@ def trees(host, name):
 
 def scenario_files(tb):
     tb.load("tools")
-    start(tb)
     tb.on_cleanup(lambda: [h.docker("volume", "rm", "-f", "vol1", check=False) for h in tb.hosts])
+    start(tb)
     tb.run(tb.a, "files1", "tools", "/bin/sh", "-c", CHANGES, options=["-v", "vol1:/vol", "-v", "/anonymous"])
     upper = Path(trees(tb.a, "files1")["writable layer"])
     tb.client.exec("sleep", "1")

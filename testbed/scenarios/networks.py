@@ -8,8 +8,8 @@ from shell import Failed
 
 def scenario_user_defined_network(tb):
     tb.load("redis")
-    start(tb)
     tb.on_cleanup(lambda: [h.docker("network", "rm", "net1", check=False) for h in tb.hosts])
+    start(tb)
     tb.a.docker("network", "create", "--subnet", "172.29.0.0/24", "net1")
     tb.run(tb.a, "redis1", "redis",
            options=["-p", "6379:6379", "--network", "net1", "--ip", "172.29.0.7", "--network-alias", "cache"])

@@ -1,0 +1,71 @@
+"""Daemons that are killed at awkward moments: the container runs on exactly one side, and nothing is left on the other."""
+
+import signal
+
+from common import expect, start
+from redis_incr_client import Client
+from shell import Failed, wait_until
+
+STEPS = ["presync", "checkpoint", "ship", "restore", "cutover"]
+
+
+def begin(tb, steady):
+    return tb.a.popen(tb.build / "bin/migrate", "--socket", tb.a.control_socket, "--quiet", *steady, "redis1", tb.b.peer,
+                      stderr=-3)
+
+
+def where(tb):
+    return [host.name for host in tb.hosts if host.is_running("redis1")]
+
+
+def crash(tb, victim, phase):
+    """Kills a daemon as soon as the phase shows, starts it again, and waits for the end; where the container is then."""
+    process = begin(tb, [])
+    wait_until(lambda: shown(tb, phase) or process.poll() is not None, 30, f"phase {phase}", pause=0.005)
+    victim.stop_daemon(signal.SIGKILL)
+    victim.start_daemon()
+    process.wait(60)
+    wait_until(lambda: len(where(tb)) == 1 and not active(tb), 60, "one side runs it and all is settled")
+    return where(tb)[0]
+
+
+def active(tb):
+    return any(len(h.migrate_run("list", "--active").stdout.splitlines()) > 1 for h in tb.hosts)
+
+
+def shown(tb, phase):
+    lines = tb.a.migrate_run("list", "--active").stdout.splitlines()
+    return any(f" {phase} " in line for line in lines[1:])
+
+
+def run(tb, victim):
+    tb.load("redis")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
+    client = Client(tb.client, tb.a.ip, 6379)
+    tb.on_cleanup(client.close)
+    client.wait_for_replies(100)
+    for phase in STEPS:
+        side = crash(tb, victim, phase)
+        print(f"{victim.node} killed in {phase}: the container runs on {side}")
+        client.wait_for_replies(100)
+        totals = client.stats()
+        expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+        if side == "b":
+            tb.b.migrate_run("redis1", tb.a.peer, check=True)
+            client.wait_for_replies(100)
+        elif tb.b.docker("ps", "-aq", "--filter", "name=redis1") and not tb.b.docker(
+                "ps", "-a", "--format", "{{.Names}}").startswith("redis1-moved"):
+            raise Failed(f"left on the target: {tb.b.docker('ps', '-a')}")
+
+
+def scenario_crash_of_the_source_daemon(tb):
+    run(tb, tb.a)
+
+
+def scenario_crash_of_the_target_daemon(tb):
+    run(tb, tb.b)
+
+
+scenario_crash_of_the_source_daemon.timeout = 240
+scenario_crash_of_the_target_daemon.timeout = 240
