@@ -149,14 +149,16 @@ Result<fs::path> FindFreezerCgroup(int pid, std::string_view container_id, const
       continue;
     }
     const fs::path cut = CutAtContainer(*path, container_id);
-    const fs::path below = mount->root == "/" ? cut.relative_path() : cut.lexically_relative(mount->root);
+    const fs::path below =
+        mount->root == "/" ? cut.relative_path() : cut.lexically_relative(mount->root);
     if (!below.empty() && *below.begin() == "..") {
       continue;  // outside of what is mounted here
     }
     fs::path found = (mount->mount_point / below).lexically_normal();
     if (below.empty() || below == ".") {
-      return MakeError(ErrorCode::kFailedPrecondition,
-                       "process " + std::to_string(pid) + " is in the root cgroup, which cannot be frozen");
+      return MakeError(
+          ErrorCode::kFailedPrecondition,
+          "process " + std::to_string(pid) + " is in the root cgroup, which cannot be frozen");
     }
     return found;
   }

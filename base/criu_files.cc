@@ -25,7 +25,8 @@ constexpr std::uint32_t kStatsMagic = 0x57093306;
 constexpr std::uint32_t kCoreMagic = 0x55053847;
 constexpr std::uint32_t kPagemapMagic = 0x56084025;
 constexpr std::uint64_t kTaskStopped = 3;
-constexpr std::uint64_t kPagePresent = 1 << 2;  // flag of a pagemap entry: the pages are in the image
+constexpr std::uint64_t kPagePresent = 1
+                                       << 2;  // flag of a pagemap entry: the pages are in the image
 constexpr std::size_t kLogEndBytes = 4 * 1024 * 1024;
 constexpr const char* kStoppedFile = "migrate-stopped";
 
@@ -159,11 +160,16 @@ struct CriuLogError {
 
 // Errors that every run prints, or that only say that something before them failed.
 bool IsConsequence(std::string_view text) {
-  static constexpr std::array<std::string_view, 10> kNoise{
-      "rlimit: Can't setup RLIMIT_NOFILE", "Dumping FAILED",          "Restoring FAILED",
-      "Dump files (pid:",                  "Pre-dumping FAILED",      "Can't dump ghost file",
-      "Unable to kill",                    "exited, status=",         "Can't collect task",
-      "Killed by signal"};
+  static constexpr std::array<std::string_view, 10> kNoise{"rlimit: Can't setup RLIMIT_NOFILE",
+                                                           "Dumping FAILED",
+                                                           "Restoring FAILED",
+                                                           "Dump files (pid:",
+                                                           "Pre-dumping FAILED",
+                                                           "Can't dump ghost file",
+                                                           "Unable to kill",
+                                                           "exited, status=",
+                                                           "Can't collect task",
+                                                           "Killed by signal"};
   return std::any_of(kNoise.begin(), kNoise.end(), [&](std::string_view noise) {
     return text.find(noise) != std::string_view::npos;
   });
@@ -328,8 +334,8 @@ std::string CondenseCriuLogFile(const fs::path& log) {
   const auto head = pread(fd->get(), text.data(), text.size(), 0);
   text.resize(head > 0 ? static_cast<std::size_t>(head) : 0);
   if (size > static_cast<off_t>(text.size())) {
-    const off_t begin = std::max(static_cast<off_t>(text.size()),
-                                 size - static_cast<off_t>(kLogEndBytes));
+    const off_t begin =
+        std::max(static_cast<off_t>(text.size()), size - static_cast<off_t>(kLogEndBytes));
     std::string tail(static_cast<std::size_t>(size - begin), '\0');
     const auto count = pread(fd->get(), tail.data(), tail.size(), begin);
     text += "\n" + tail.substr(0, count > 0 ? static_cast<std::size_t>(count) : 0);

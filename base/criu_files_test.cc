@@ -36,8 +36,10 @@ class CriuFiles : public ::testing::Test {
 
 TEST_F(CriuFiles, ReadsDumpStatistics) {
   // dump (field 1) { 1: 300, 2: 5, 3: 7, 4: 9, 5: 1000, 6: 1, 7: 200, 9: 0, 14: 3 }
-  const std::string dump("\x08\xac\x02\x10\x05\x18\x07\x20\x09\x28\xe8\x07\x30\x01\x38\xc8\x01\x48\x00\x70\x03", 21);
-  WriteImage("stats-dump", 0x55105940, 0x57093306, "\x0a" + std::string(1, char(dump.size())) + dump);
+  const std::string dump(
+      "\x08\xac\x02\x10\x05\x18\x07\x20\x09\x28\xe8\x07\x30\x01\x38\xc8\x01\x48\x00\x70\x03", 21);
+  WriteImage("stats-dump", 0x55105940, 0x57093306,
+             "\x0a" + std::string(1, char(dump.size())) + dump);
   using std::chrono::microseconds;
   EXPECT_EQ(ReadCriuDumpStats(dir_).value(),
             (CriuDumpStats{microseconds(300), microseconds(5), microseconds(7), microseconds(9),
@@ -63,8 +65,8 @@ TEST_F(CriuFiles, FindsStoppedProcesses) {
 
 TEST_F(CriuFiles, MissingPagesAreFound) {
   // head { 1: 3 }, entry { 1: 4096, 2: 0, 4: present, 5: 2 }, entry { 1: 8192, 2: 1, 4: parent }
-  const std::string entries("\x08\x80\x20\x10\x00\x20\x04\x28\x02\x07\x00\x00\x00\x08\x80\x40\x10\x01\x20\x01",
-                            20);
+  const std::string entries(
+      "\x08\x80\x20\x10\x00\x20\x04\x28\x02\x07\x00\x00\x00\x08\x80\x40\x10\x01\x20\x01", 20);
   std::string image("\x19\x43\x56\x54\x25\x40\x08\x56\x02\x00\x00\x00\x08\x03\x09\x00\x00\x00", 18);
   image += entries;
   std::ofstream(dir_ / "pagemap-1.img", std::ios::binary) << image;
@@ -105,15 +107,16 @@ TEST_F(CriuFiles, DirectoryOfTheProgram) {
 }
 
 TEST(CondenseCriuLog, FirstCauseAndItsProcess) {
-  EXPECT_EQ(CondenseCriuLog(
-                "(00.034551) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: "
-                "Operation not permitted\n"
-                "(00.040291) SEIZE 27186 (comm wl): success\n"
-                "(00.038390) Warn  (criu/fsnotify.c:281): fsnotify: \tHandle 0x29 cannot be opened\n"
-                "(00.038407) Error (criu/fsnotify.c:284): fsnotify: \tCan't dump that handle\n"
-                "(00.038418) Error (criu/cr-dump.c:1545): Dump files (pid: 27186) failed with -1\n"
-                "(00.038874) Error (criu/cr-dump.c:1975): Dumping FAILED.\n"),
-            "fsnotify:  Can't dump that handle (process 27186, wl)");
+  EXPECT_EQ(
+      CondenseCriuLog(
+          "(00.034551) Error (criu/util.c:1534): rlimit: Can't setup RLIMIT_NOFILE for self: "
+          "Operation not permitted\n"
+          "(00.040291) SEIZE 27186 (comm wl): success\n"
+          "(00.038390) Warn  (criu/fsnotify.c:281): fsnotify: \tHandle 0x29 cannot be opened\n"
+          "(00.038407) Error (criu/fsnotify.c:284): fsnotify: \tCan't dump that handle\n"
+          "(00.038418) Error (criu/cr-dump.c:1545): Dump files (pid: 27186) failed with -1\n"
+          "(00.038874) Error (criu/cr-dump.c:1975): Dumping FAILED.\n"),
+      "fsnotify:  Can't dump that handle (process 27186, wl)");
 }
 
 TEST(CondenseCriuLog, RestoreNamesTheProcess) {

@@ -2,6 +2,7 @@
 
 #include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/grpcpp.h>
+#include <grpcpp/health_check_service_interface.h>
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,6 +56,12 @@ void NameSource(v1::PrepareRequest& request, const std::string& peer) {
     }
   }
   request.mutable_source()->set_peer_endpoint(HostPort{host, endpoint->port}.ToString());
+}
+
+void SayHealthy(grpc::Server& server, const std::vector<std::string>& services) {
+  for (const std::string& service : services) {
+    server.GetHealthCheckService()->SetServingStatus(service, true);
+  }
 }
 
 class ControlService final : public v1::Control::Service {
@@ -289,6 +296,8 @@ Result<std::unique_ptr<Services>> Services::Start(Node& node, Registry& registry
   if (!impl->control_server) {
     return MakeError(ErrorCode::kUnavailable, "cannot listen on " + socket);
   }
+  SayHealthy(*impl->peer_server, {"migrate.v1.Peer", "migrate.v1.Shipping"});
+  SayHealthy(*impl->control_server, {"migrate.v1.Control"});
   return std::unique_ptr<Services>(new Services(std::move(impl)));
 }
 

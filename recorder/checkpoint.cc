@@ -10,6 +10,7 @@
 #include "base/file_util.h"
 #include "base/ids.h"
 #include "base/subprocess.h"
+#include "recorder/preflight.h"
 #include "recorder/watched_paths.h"
 
 namespace migrate {
@@ -23,7 +24,8 @@ Result<> CheckOptions(const CheckpointOptions& options) {
   }
   for (const fs::path& path : {options.exec_root, options.image_dir, options.work_dir}) {
     if (!path.is_absolute()) {
-      return MakeError(ErrorCode::kInvalidArgument, "not an absolute path: '" + path.string() + "'");
+      return MakeError(ErrorCode::kInvalidArgument,
+                       "not an absolute path: '" + path.string() + "'");
     }
   }
   for (const auto* lines : {&options.watched_paths, &options.criu_config_extra}) {
@@ -125,7 +127,8 @@ Result<int> InitPid(const fs::path& state_file) {
       nlohmann::json::parse(TRY(ReadSmallFile(state_file)), nullptr, /*allow_exceptions=*/false);
   const auto pid = state.is_object() ? state.find("init_process_pid") : state.end();
   if (!state.is_object() || pid == state.end() || !pid->is_number_integer()) {
-    return MakeError(ErrorCode::kInternal, state_file.string() + ": no pid of the container's init");
+    return MakeError(ErrorCode::kInternal,
+                     state_file.string() + ": no pid of the container's init");
   }
   return pid->get<int>();
 }
@@ -133,15 +136,9 @@ Result<int> InitPid(const fs::path& state_file) {
 Result<SubprocessOptions> RuncCommand(const CheckpointOptions& options, const fs::path& runc_root,
                                       const fs::path& config) {
   SubprocessOptions command;
-  command.argv = {options.runc,
-                  "--root",
-                  runc_root,
-                  "checkpoint",
-                  "--leave-running",
-                  "--image-path",
-                  options.image_dir,
-                  "--work-path",
-                  options.work_dir};
+  command.argv = {options.runc,      "--root",          runc_root,
+                  "checkpoint",      "--leave-running", "--image-path",
+                  options.image_dir, "--work-path",     options.work_dir};
   if (options.tcp_established) {
     command.argv.push_back("--tcp-established");
   }
@@ -202,6 +199,10 @@ Result<CheckpointStats> Checkpoint(const CheckpointOptions& options) {
   const fs::path runc_root = TRY(FindRuncRoot(options.exec_root, options.container_id));
   const int init = TRY(InitPid(runc_root / options.container_id / "state.json"));
   const fs::path cgroup = TRY(FindFreezerCgroup(init, options.container_id));
+  if (const auto exec = FindExecSession(init, cgroup)) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     exec->subject + ": " + exec->detail + "; " + exec->remedy, exec->code);
+  }
   const std::vector<int> processes = TRY(CgroupProcesses(cgroup));
   const WatchedPaths watched = TRY(FindWatchedPaths(init, processes, options.watched_paths));
   const fs::path config = options.work_dir / "criu.conf";
@@ -251,8 +252,7 @@ Result<CriuInfo> ProbeCriu(const fs::path& criu_path) {
   std::smatch match;
   if (!version.ok() || !std::regex_search(version.stdout_text, match, kVersion)) {
     return MakeError(ErrorCode::kFailedPrecondition,
-                     program + " --version: " + LastLine(version.stderr_text),
-                     "CRIU_UNUSABLE");
+                     program + " --version: " + LastLine(version.stderr_text), "CRIU_UNUSABLE");
   }
   CriuInfo info{match[1], std::stoi(match[2]), std::stoi(match[3])};
   const SubprocessOutcome check = TRY(RunSubprocess({.argv = {program, "check"}}));

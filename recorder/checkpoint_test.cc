@@ -39,8 +39,8 @@ TEST_F(CheckpointTest, FindsTheRuncRoot) {
 }
 
 TEST_F(CheckpointTest, RefusesNonsense) {
-  CheckpointOptions options{.container_id = "../x", .image_dir = "/i", .work_dir = "/w",
-                            .criu_path = {}};
+  CheckpointOptions options{
+      .container_id = "../x", .image_dir = "/i", .work_dir = "/w", .criu_path = {}};
   EXPECT_EQ(Checkpoint(options).error().code, ErrorCode::kInvalidArgument);
   options.container_id = kId;
   options.image_dir = "relative";

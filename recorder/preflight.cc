@@ -93,8 +93,8 @@ constexpr std::array kFileRules{
 
 // What CRIU can dump of the files without a name.
 constexpr std::array<std::string_view, 8> kAnonymousThatMove{
-    "[eventpoll]", "[eventfd]", "[timerfd]", "[signalfd]", "inotify", "[fanotify]", "[pidfd]",
-    "[eventfd"};
+    "[eventpoll]", "[eventfd]",  "[timerfd]", "[signalfd]",
+    "inotify",     "[fanotify]", "[pidfd]",   "[eventfd"};
 
 bool StartsWithAny(std::string_view text, const auto& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(),
@@ -124,6 +124,13 @@ class Inspection {
     for (const Process& process : processes_) {
       pids_.insert(process.pid);
     }
+  }
+
+  std::vector<Blocker> RunDescentOnly() {
+    for (const Process& process : processes_) {
+      CheckDescent(process);
+    }
+    return std::move(blockers_);
   }
 
   std::vector<Blocker> Run() {
@@ -187,7 +194,10 @@ class Inspection {
     std::array<char, 5> head{};
     // Byte 4 of an ELF file is its class: 1 means 32 bits.
     if (fd && read(fd->get(), head.data(), head.size()) == 5 &&
-        std::string_view(head.data(), 4) == "\x7f" "ELF" && head[4] == 1) {
+        std::string_view(head.data(), 4) ==
+            "\x7f"
+            "ELF" &&
+        head[4] == 1) {
       Add("COMPAT_TASK", process.Label(), "is a 32-bit program", "use a 64-bit build of it");
     }
   }
@@ -198,8 +208,8 @@ class Inspection {
       return;
     }
     if (maps->find("/secretmem") != std::string::npos) {
-      Add("SECRET_MEMORY", process.Label(), "has memory that is hidden from the kernel (memfd_secret)",
-          kStopUsingIt);
+      Add("SECRET_MEMORY", process.Label(),
+          "has memory that is hidden from the kernel (memfd_secret)", kStopUsingIt);
     }
     if (maps->find("anon_inode:[io_uring]") != std::string::npos) {
       // Mapped rings outlive their descriptor.
@@ -308,16 +318,25 @@ class Inspection {
   std::vector<Blocker> blockers_;
 };
 
-}  // namespace
-
-std::vector<Blocker> InspectContainerTasks(int init_pid, const fs::path& cgroup) {
+std::vector<Process> ReadProcesses(const fs::path& cgroup) {
   std::vector<Process> processes;
   for (const int pid : CgroupProcesses(cgroup).value_or(std::vector<int>())) {
     if (auto process = ReadProcess(pid)) {
       processes.push_back(*std::move(process));
     }
   }
-  return Inspection(init_pid, std::move(processes)).Run();
+  return processes;
+}
+
+}  // namespace
+
+std::vector<Blocker> InspectContainerTasks(int init_pid, const fs::path& cgroup) {
+  return Inspection(init_pid, ReadProcesses(cgroup)).Run();
+}
+
+std::optional<Blocker> FindExecSession(int init_pid, const fs::path& cgroup) {
+  const auto found = Inspection(init_pid, ReadProcesses(cgroup)).RunDescentOnly();
+  return found.empty() ? std::nullopt : std::optional(found.front());
 }
 
 }  // namespace migrate

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <vector>
 
 #include "base/blocker.h"
@@ -16,5 +17,9 @@ namespace migrate {
 // USERFAULTFD, SECCOMP_NOTIFY, KVM, UNSUPPORTED_FILE, DEVICE, SECRET_MEMORY, UNSUPPORTED_SOCKET,
 // TRACED, EXEC_SESSION, COMPAT_TASK, NESTED_PID_NAMESPACE, NESTED_USER_NAMESPACE.
 std::vector<Blocker> InspectContainerTasks(int init_pid, const std::filesystem::path& cgroup);
+
+// Only EXEC_SESSION: a process in the cgroup that does not descend from init. CRIU would leave such
+// a process out of the image without a word.
+std::optional<Blocker> FindExecSession(int init_pid, const std::filesystem::path& cgroup);
 
 }  // namespace migrate

@@ -60,6 +60,29 @@ Result<std::string> WithPrestartHooks(std::string_view config, const std::vector
   return parsed.dump();
 }
 
+Result<std::string> WithResolvedMountSources(std::string_view config) {
+  ordered_json parsed = TRY(ParseConfig(config));
+  const auto mounts = parsed.find("mounts");
+  if (mounts == parsed.end() || !mounts->is_array()) {
+    return std::string(config);
+  }
+  for (ordered_json& mount : *mounts) {
+    if (!mount.is_object() || !mount.contains("source") || !mount["source"].is_string()) {
+      continue;
+    }
+    const fs::path source = mount["source"].get<std::string>();
+    std::error_code error;
+    if (!source.is_absolute() || !fs::is_symlink(source, error)) {
+      continue;
+    }
+    const fs::path resolved = fs::canonical(source, error);
+    if (!error) {
+      mount["source"] = resolved.string();
+    }
+  }
+  return parsed.dump();
+}
+
 Result<bool> HasNetworkHook(std::string_view config) {
   const ordered_json parsed = TRY(ParseConfig(config));
   for (const char* kind : {"prestart", "createRuntime"}) {
@@ -99,7 +122,8 @@ std::string CgroupsPath(std::string_view config) {
 Result<BundleEdit> BundleEdit::Apply(const fs::path& bundle, const std::vector<OciHook>& hooks) {
   BundleEdit edit(bundle / "config.json");
   edit.original_ = TRY(ReadSmallFile(edit.config_));
-  const std::string changed = TRY(WithPrestartHooks(edit.original_, hooks));
+  const std::string resolved = TRY(WithResolvedMountSources(edit.original_));
+  const std::string changed = TRY(WithPrestartHooks(resolved, hooks));
   TRY(WriteFileAtomically(edit.config_, changed, 0644));
   return edit;
 }

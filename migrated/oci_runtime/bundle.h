@@ -22,6 +22,11 @@ struct OciHook {
 // Pure: config.json with `hooks` in front of, or behind, the prestart hooks that are there.
 Result<std::string> WithPrestartHooks(std::string_view config, const std::vector<OciHook>& hooks);
 
+// Pure but for reading links: config.json with the sources of bind mounts resolved. CRIU mounts a
+// source that is a symbolic link as the link itself, and then does not find what it has mounted;
+// Debian's docker-init (`docker run --init`) is such a link.
+Result<std::string> WithResolvedMountSources(std::string_view config);
+
 // True if the engine sets the network up in a prestart hook (`libnetwork-setkey`); newer engines do
 // it between `create` and `start`, from outside, and then the restore has to wait for them.
 Result<bool> HasNetworkHook(std::string_view config);

@@ -10,10 +10,9 @@ namespace {
 
 // Options that take a value, which may be the next argument. Any other option is taken as a flag.
 constexpr std::array<std::string_view, 19> kWithValue{
-    "log",          "log-format",     "root",       "criu",      "rootless",
-    "state-dir",    "runc",           "bundle",     "b",         "pid-file",
-    "console-socket", "preserve-fds", "pidfd-socket", "process", "p",
-    "apparmor",     "cwd",            "user",       "env"};
+    "log",    "log-format", "root",     "criu",           "rootless",     "state-dir",    "runc",
+    "bundle", "b",          "pid-file", "console-socket", "preserve-fds", "pidfd-socket", "process",
+    "p",      "apparmor",   "cwd",      "user",           "env"};
 
 struct Option {
   std::string name;
@@ -90,8 +89,8 @@ CommandLine ParseCommandLine(const std::vector<std::string>& arguments) {
   if (at < arguments.size()) {
     line.command = arguments[at];
     line.after.assign(arguments.begin() + static_cast<std::ptrdiff_t>(at) + 1, arguments.end());
-    line.passed_on.insert(line.passed_on.end(),
-                          arguments.begin() + static_cast<std::ptrdiff_t>(at), arguments.end());
+    line.passed_on.insert(line.passed_on.end(), arguments.begin() + static_cast<std::ptrdiff_t>(at),
+                          arguments.end());
   }
   for (std::size_t i = 0; i < line.after.size();) {
     const auto option = ParseOption(line.after, i);

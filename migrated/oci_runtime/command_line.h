@@ -21,9 +21,9 @@ struct CommandLine {
   std::vector<std::string> after;      // those after the command
 
   // Out of `global` and `after`.
-  std::filesystem::path log;      // --log: where Docker takes its message from
-  bool log_json = false;          // --log-format json
-  std::filesystem::path bundle;   // --bundle, by default the working directory
+  std::filesystem::path log;     // --log: where Docker takes its message from
+  bool log_json = false;         // --log-format json
+  std::filesystem::path bundle;  // --bundle, by default the working directory
   std::filesystem::path pid_file;
   std::string console_socket;
   bool no_pivot = false;

@@ -24,8 +24,7 @@ Result<ordered_json> Parse(std::string_view text) {
   }
   try {
     ordered_json parsed = ordered_json::parse(text);
-    if (parsed.is_object() &&
-        (!parsed.contains("runtimes") || parsed["runtimes"].is_object())) {
+    if (parsed.is_object() && (!parsed.contains("runtimes") || parsed["runtimes"].is_object())) {
       return parsed;
     }
   } catch (const ordered_json::exception& error) {

@@ -49,8 +49,7 @@ int RunRegister(const std::vector<std::string>& arguments) {
     return app.exit(problem) == 0 ? 0 : 2;
   }
   const bool add = app.got_subcommand("register");
-  const Result<bool> changed =
-      add ? RegisterRuntime(file, entry) : UnregisterRuntime(file, entry);
+  const Result<bool> changed = add ? RegisterRuntime(file, entry) : UnregisterRuntime(file, entry);
   if (!changed) {
     std::fprintf(stderr, "migrate-runtime: %s\n", changed.error().message.c_str());
     return 1;

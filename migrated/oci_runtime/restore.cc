@@ -92,8 +92,8 @@ std::string RestoreError(const CommandLine& line, const RestoreTicket& ticket,
   std::string cause = !criu.empty() && runc.find("hook") == std::string::npos ? criu : runc;
   if (cause.empty()) {
     cause = WIFSIGNALED(status) ? "runc was killed by signal " + std::to_string(WTERMSIG(status))
-                                : "runc exited with status " +
-                                      std::to_string(WEXITSTATUS(status)) + " and said nothing";
+                                : "runc exited with status " + std::to_string(WEXITSTATUS(status)) +
+                                      " and said nothing";
   }
   return "CRIU cannot restore the container: " + cause;
 }
@@ -220,8 +220,7 @@ std::chrono::milliseconds TimeoutFor(const RestoreTicket& ticket) {
 }
 
 Result<> SetEnvironment(const CommandLine& line, const RestoreTicket& ticket) {
-  const fs::path config =
-      UsedTicketPath(line.state_dir, line.id).replace_extension(".criu.conf");
+  const fs::path config = UsedTicketPath(line.state_dir, line.id).replace_extension(".criu.conf");
   TRY(WriteFileAtomically(config, CriuConfig(ticket)));
   setenv("CRIU_CONFIG_FILE", config.c_str(), 1);
   if (const fs::path directory = TRY(CriuDirectory(ticket.criu_path)); !directory.empty()) {
@@ -258,8 +257,8 @@ Result<> RunRestore(const CommandLine& line, const RestoreTicket& ticket, const 
   const BundleEdit edit = TRY(BundleEdit::Apply(line.bundle, hooks));
   const std::uintmax_t log_offset = SizeOf(line.log);
   ScopeExit clean_up([&] { RemoveCgroupEverywhere(CgroupsPath(edit.original())); });
-  const int status = TRY(
-      RunWithOurStdio(runc, RestoreArguments(line, ticket, pid_file), TimeoutFor(ticket)));
+  const int status =
+      TRY(RunWithOurStdio(runc, RestoreArguments(line, ticket, pid_file), TimeoutFor(ticket)));
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
     clean_up.Dismiss();
     return {};
@@ -272,10 +271,10 @@ Result<> RestoreAndReport(const CommandLine& line, const RestoreTicket& ticket,
   const auto begin = Clock::now();
   const Result<> restored = RunRestore(line, ticket, pid_file, hooks);
   const std::chrono::duration<double, std::milli> time = Clock::now() - begin;
-  TRY(WriteRestoreResult(line.state_dir, line.id,
-                         {restored.has_value(),
-                          restored ? std::string() : OneLine(restored.error().message),
-                          time.count()}));
+  TRY(WriteRestoreResult(
+      line.state_dir, line.id,
+      {restored.has_value(), restored ? std::string() : OneLine(restored.error().message),
+       time.count()}));
   return restored;
 }
 
@@ -382,8 +381,8 @@ int RestoreAtCreate(const CommandLine& line, const RestoreTicket& ticket) {
   }
   // What failed before the restore proper has no result yet.
   if (RestoreFailure(line.state_dir, line.id).empty()) {
-    static_cast<void>(WriteRestoreResult(line.state_dir, line.id,
-                                         {false, OneLine(restored.error().message), 0}));
+    static_cast<void>(
+        WriteRestoreResult(line.state_dir, line.id, {false, OneLine(restored.error().message), 0}));
   }
   return ReportFailure(line, restored.error().message);
 }
@@ -404,7 +403,7 @@ bool FinishAtStart(const CommandLine& line, int& status) {
   pending->Remove();
   const auto result = ReadRestoreResult(line.state_dir, line.id);
   if (!result || !result->ok) {
-    status = ReportFailure(line, result    ? result->error
+    status = ReportFailure(line, result   ? result->error
                                  : !ended ? ended.error().message
                                  : !told  ? told.error().message
                                           : "the restore ended without a result");

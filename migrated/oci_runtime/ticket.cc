@@ -168,8 +168,8 @@ Result<> WriteRestoreResult(const fs::path& state_dir, std::string_view containe
                             const RestoreResult& result) {
   const fs::path path = TRY(TicketPath(state_dir, container_id, ".result.json"));
   const json fields{{"ok", result.ok}, {"error", result.error}, {"restore_ms", result.restore_ms}};
-  return WriteFileAtomically(
-      path, fields.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
+  return WriteFileAtomically(path,
+                             fields.dump(2, ' ', false, json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace migrate

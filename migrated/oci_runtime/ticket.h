@@ -45,7 +45,7 @@ struct RestoreTicket {
 
 struct RestoreResult {
   bool ok = false;
-  std::string error;  // one line; empty if ok
+  std::string error;      // one line; empty if ok
   double restore_ms = 0;  // of runc and CRIU, Docker's own hooks included
 };
 

@@ -24,7 +24,7 @@ def snapshot(host):
         "process": _processes(host),
         "container": _docker(host, "ps", "-a", "--format", "{{.Names}} {{.ID}}"),
         "volume": _docker(host, "volume", "ls", "-q"),
-        "network": _docker(host, "network", "ls", "--format", "{{.Name}} {{.ID}}"),
+        "network": _docker(host, "network", "ls", "--format", "{{.Name}} {{.Driver}}"),
     }
 
 

@@ -1,9 +1,11 @@
 """A user-defined network with a fixed address, outbound connections, and new connections through the old host."""
 
+import subprocess
+
 from common import expect, move, start
 from line_client import Lines
 from redis_incr_client import Client
-from shell import Failed
+from shell import Failed, wait_until
 
 
 def scenario_user_defined_network(tb):
@@ -47,6 +49,27 @@ def scenario_new_connections_after_a_move(tb):
         client.wait_for_replies(100)
         totals = client.stop()
         expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def scenario_connection_that_the_container_made(tb):
+    """An outbound connection, masqueraded by the first host, goes on there and back."""
+    tb.load("redis")
+    start(tb)
+    server = tb.client.popen("redis-server", "--port", "7777", "--save", "", "--protected-mode", "no",
+                             stdout=subprocess.DEVNULL)
+    tb.on_cleanup(lambda: (server.kill(), server.wait()))
+    ask = ("redis-cli", "-p", "7777")
+    wait_until(lambda: tb.client.exec(*ask, "ping", check=False).strip() == "PONG", 10, "redis-server of the client")
+    tb.run(tb.a, "subscriber", "redis", "redis-cli", "-h", tb.client.ip, "-p", "7777", "subscribe", "news")
+    source = tb.a
+    for text in ("before", "after-the-first-move", "after-the-second-move"):
+        wait_until(lambda: tb.client.exec(*ask, "publish", "news", text).strip() == "1", 10, "one subscriber")
+        wait_until(lambda: text in source.docker("logs", "subscriber"), 10, f"'{text}' in the container")
+        target = tb.peer_of(source)
+        move(source, target, "subscriber")
+        source = target
+    clients = [line for line in tb.client.exec(*ask, "client", "list").splitlines() if "cmd=subscribe" in line]
+    expect("subscribers at the server", len(clients), 1)
 
 
 def scenario_another_container_gets_the_address(tb):
