@@ -18,7 +18,7 @@ inline constexpr auto kKeepaliveTimeout = 5s;
 inline constexpr auto kKeepaliveServerMinimum = 5s;
 inline constexpr auto kPeerCallTimeout = 30s;    // control calls between daemons
 inline constexpr auto kPeerConnectTimeout = 5s;  // the first call to a peer
-inline constexpr auto kRestoreTimeout = 120s;    // docker start of the replica
+inline constexpr auto kRestoreTimeout = 120s;    // docker start of an empty replica; see below
 inline constexpr int kStreamReconnects = 5;      // a broken bulk stream is resumed this often
 inline constexpr auto kStreamReconnectDelay = 500ms;
 
@@ -37,7 +37,12 @@ inline constexpr std::size_t kDockerMaxResponseBytes = 64 * 1024 * 1024;
 // Subprocesses.
 inline constexpr std::size_t kSubprocessMaxOutputBytes = 1024 * 1024;
 inline constexpr auto kRuncTimeout = 120s;
-inline constexpr std::size_t kSlowestDiskBytesPerSecond = 20'000'000;  // a restore reads the image
+// What a dump or a restore may take on top, by the size of the memory: CRIU that is killed in the
+// middle can hurt the container, so this is far below what any disk does.
+inline constexpr std::uint64_t kSlowestDiskBytesPerSecond = 10'000'000;
+inline constexpr std::chrono::seconds TimeForMemory(std::uint64_t bytes) {
+  return std::chrono::seconds(bytes / kSlowestDiskBytesPerSecond);
+}
 inline constexpr std::size_t kMaxCriuImageBytes = 256 * 1024 * 1024;  // one without memory pages
 
 // Freezer.

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 #include <map>
+#include <optional>
 
 #include "base/cgroup.h"
 #include "base/file_util.h"
@@ -67,6 +68,23 @@ std::uint64_t TreeBytes(const std::string& path) {
     ++files;
   }
   return bytes;
+}
+
+// On either side the checkpoint is on the disk until the container has moved.
+std::optional<Blocker> CheckpointSpaceBlocker(const Node& node, std::uint64_t memory_bytes) {
+  const std::string& directory = node.config().state_dir;
+  struct statvfs disk {};
+  if (statvfs(directory.c_str(), &disk) != 0) {
+    return std::nullopt;
+  }
+  const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
+  if (free >= memory_bytes) {
+    return std::nullopt;
+  }
+  return Blocker{"NO_SPACE", node.config().node_name + ":" + directory,
+                 "the checkpoint needs up to " + std::to_string(memory_bytes) + " bytes, " +
+                     std::to_string(free) + " are free",
+                 "make room, or set state.dir to a larger disk"};
 }
 
 void AddNodeProblems(Node& node, SourceInspection& inspection) {
@@ -135,6 +153,9 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
     inspection.notes.push_back(note.subject + ": " + note.detail);
   }
   inspection.memory_bytes = ResidentBytes(cgroup);
+  if (const auto blocker = CheckpointSpaceBlocker(node, inspection.memory_bytes)) {
+    inspection.blockers.push_back(ToProto(*blocker));
+  }
   for (const ShippedTree& tree :
        TRY(ContainerTrees(node, inspection.container, inspection.spec, options))) {
     if (tree.kind != v1::TreeName::LOGS) {
@@ -193,16 +214,8 @@ Result<> FindTargetBlockers(Node& node, const ContainerSpec& spec,
   for (const Blocker& blocker : TRY(CheckTarget(node.docker(), spec, options))) {
     *reply.add_blockers() = ToProto(blocker);
   }
-  struct statvfs disk {};
-  if (statvfs(node.config().state_dir.c_str(), &disk) == 0) {
-    const std::uint64_t free = static_cast<std::uint64_t>(disk.f_bavail) * disk.f_frsize;
-    if (free < request.memory_bytes()) {
-      *reply.add_blockers() = ToProto(
-          {"NO_SPACE", node.config().state_dir,
-           "the checkpoint needs up to " + std::to_string(request.memory_bytes()) +
-               " bytes there, " + std::to_string(free) + " are free",
-           "make room, or set state.dir to a larger disk"});
-    }
+  if (const auto blocker = CheckpointSpaceBlocker(node, request.memory_bytes())) {
+    *reply.add_blockers() = ToProto(*blocker);
   }
   return {};
 }

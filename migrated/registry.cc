@@ -10,6 +10,7 @@
 namespace migrate {
 namespace {
 
+constexpr std::size_t kEndedMigrationsKept = 64;  // of each role, in memory
 constexpr auto kAbortWait = std::chrono::seconds(60);
 
 bool HasEnded(const v1::Migration& migration) {
@@ -55,13 +56,18 @@ Result<v1::Migration> Registry::Start(const v1::StartMigrationRequest& request) 
   // The engine resolves names and prefixes; what is unknown ends here.
   const ContainerInfo container = TRY(node_.docker().InspectContainer(request.container()));
 
+  if (!request.request_id().empty()) {
+    for (v1::Migration& earlier : TRY(List(/*active_only=*/false))) {
+      if (earlier.request_id() == request.request_id()) {
+        return std::move(earlier);
+      }
+    }
+  }
   const std::lock_guard lock(mutex_);
+  Prune();
   int active = 0;
   for (const auto& [id, source] : sources_) {
     const v1::Migration migration = source->progress().Snapshot();
-    if (!request.request_id().empty() && migration.request_id() == request.request_id()) {
-      return migration;
-    }
     if (source->ended()) {
       continue;
     }
@@ -110,14 +116,28 @@ std::shared_ptr<TargetMigration> Registry::FindTarget(const std::string& id) {
   return found == targets_.end() ? nullptr : found->second;
 }
 
-Progress* Registry::FindProgress(const std::string& id) {
-  if (const auto source = FindSource(id)) {
-    return &source->progress();
+std::shared_ptr<Progress> Registry::FindProgress(const std::string& id) {
+  // Shares the ownership of the migration.
+  if (auto source = FindSource(id)) {
+    Progress& progress = source->progress();
+    return {std::move(source), &progress};
   }
-  if (const auto target = FindTarget(id)) {
-    return &target->progress();
+  if (auto target = FindTarget(id)) {
+    Progress& progress = target->progress();
+    return {std::move(target), &progress};
   }
   return nullptr;
+}
+
+void Registry::Prune() {
+  const auto prune = [](auto& migrations) {
+    for (auto it = migrations.begin();
+         it != migrations.end() && migrations.size() > kEndedMigrationsKept;) {
+      it = it->second->ended() ? migrations.erase(it) : std::next(it);
+    }
+  };
+  prune(sources_);
+  prune(targets_);
 }
 
 bool Registry::IsActive(const std::string& id) {
@@ -127,7 +147,7 @@ bool Registry::IsActive(const std::string& id) {
 }
 
 Result<v1::Migration> Registry::Get(const std::string& id) {
-  if (const Progress* progress = FindProgress(id)) {
+  if (const auto progress = FindProgress(id)) {
     return progress->Snapshot();
   }
   for (const v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
@@ -141,7 +161,7 @@ Result<v1::Migration> Registry::Get(const std::string& id) {
 Result<std::vector<v1::Migration>> Registry::List(bool active_only) {
   std::vector<v1::Migration> list;
   for (const v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
-    const Progress* progress = FindProgress(record.migration().id());
+    const auto progress = FindProgress(record.migration().id());
     v1::Migration migration = progress != nullptr ? progress->Snapshot() : record.migration();
     if (!active_only || !HasEnded(migration)) {
       list.push_back(std::move(migration));
@@ -180,6 +200,7 @@ Result<std::shared_ptr<TargetMigration>> Registry::OpenTarget(const v1::PrepareR
     return MakeError(ErrorCode::kInvalidArgument, "malformed migration id");
   }
   const std::lock_guard lock(mutex_);
+  Prune();
   const auto found = targets_.find(request.migration_id());
   if (found != targets_.end()) {
     return found->second;

@@ -28,7 +28,7 @@ class Registry {
   // The live progress; null if the migration has ended before this daemon started.
   std::shared_ptr<SourceMigration> FindSource(const std::string& id);
   std::shared_ptr<TargetMigration> FindTarget(const std::string& id);
-  Progress* FindProgress(const std::string& id);
+  std::shared_ptr<Progress> FindProgress(const std::string& id);
 
   // The object for a migration that a source opens; the same one if it is open already.
   Result<std::shared_ptr<TargetMigration>> OpenTarget(const v1::PrepareRequest& request);
@@ -45,6 +45,9 @@ class Registry {
   bool IsActive(const std::string& id);
 
  private:
+  // With mutex_ held: forgets those that ended long ago; the journal has them.
+  void Prune();
+
   Node& node_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<SourceMigration>> sources_;

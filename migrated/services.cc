@@ -92,8 +92,8 @@ class ControlService final : public v1::Control::Service {
 
   Status WatchMigration(ServerContext* context, const v1::WatchMigrationRequest* request,
                         grpc::ServerWriter<v1::Migration>* writer) override {
-    const Progress* progress = registry_.FindProgress(request->id());
-    if (progress == nullptr) {
+    const auto progress = registry_.FindProgress(request->id());
+    if (!progress) {
       auto ended = registry_.Get(request->id());
       if (!ended) {
         return ToStatus(ended.error());

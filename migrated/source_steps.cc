@@ -268,6 +268,7 @@ Result<> SourceSteps::RunCheckpoint() {
   options.runc = node_.config().runc;
   options.criu_path = TRY(node_.CriuProgram());
   options.watched_paths = watched_paths_;
+  options.timeout = limits::kRuncTimeout + limits::TimeForMemory(memory_total_);
   options.image_dir = directory + "/image";
   options.work_dir = directory + "/criu";
   const CheckpointStats stats = TRY(Checkpoint(options));
@@ -342,8 +343,11 @@ Result<> SourceSteps::Restore(const std::stop_token& stop) {
   v1::RestoreRequest request;
   request.set_migration_id(record_id_);
   *request.mutable_lineage() = record_.lineage();
-  const v1::RestoreReply reply =
-      TRY(peer_->Restore(request, {.timeout = limits::kRestoreTimeout, .stop = stop}));
+  request.set_memory_bytes(memory_total_);
+  const v1::RestoreReply reply = TRY(peer_->Restore(
+      request, {.timeout = limits::kRestoreTimeout + limits::TimeForMemory(memory_total_) +
+                           limits::kPeerCallTimeout,
+                .stop = stop}));
   progress_.Update([&](v1::Migration& migration) {
     migration.set_restore_ms(Milliseconds(Clock::now() - step_start_));
   });

@@ -262,7 +262,7 @@ Result<v1::ReceiveReply> TargetMigration::ReceiveTrees(const v1::ReceiveRequest&
   return reply;
 }
 
-Result<> TargetMigration::StartReplica() {
+Result<> TargetMigration::StartReplica(std::uint64_t memory_bytes) {
   const std::string directory = node_.MigrationDirectoryPath(id_);
   RestoreTicket ticket;
   ticket.migration_id = id_;
@@ -277,7 +277,8 @@ Result<> TargetMigration::StartReplica() {
   std::filesystem::create_directories(ticket.work_dir, error);
   TRY(AddUndo(v1::UndoItem::TICKET, replica_->id, ""));
   TRY(WriteTicket(node_.config().runtime_state_dir, replica_->id, ticket));
-  const Result<> started = node_.docker().StartContainer(replica_->id, limits::kRestoreTimeout);
+  const Result<> started = node_.docker().StartContainer(
+      replica_->id, limits::kRestoreTimeout + limits::TimeForMemory(memory_bytes));
   if (!started) {
     const std::string reason = RestoreFailure(node_.config().runtime_state_dir, replica_->id);
     return MakeError(ErrorCode::kInternal,
@@ -319,7 +320,7 @@ Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& requ
   *record_.mutable_lineage() = request.lineage();
   const auto start = Clock::now();
   TRY(PlaceLogs(node_.MigrationDirectoryPath(id_) + "/logs", spec_->source_id, *replica_));
-  TRY(StartReplica());
+  TRY(StartReplica(request.memory_bytes()));
   v1::RestoreReply reply;
   reply.set_docker_start_ms(Milliseconds(Clock::now() - start));
   reply.set_tasks(TRY(CheckStopped()));

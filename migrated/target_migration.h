@@ -63,7 +63,7 @@ class TargetMigration {
                                         const std::stop_token& stop);
   Result<v1::ReceiveReply> ReceiveTrees(const v1::ReceiveRequest& request,
                                         const std::stop_token& stop);
-  Result<> StartReplica();
+  Result<> StartReplica(std::uint64_t memory_bytes);
   Result<std::uint32_t> CheckStopped();
   Result<> Activate();
   void SettleDown();

@@ -29,6 +29,27 @@ ordered_json ToJson(const OciHook& hook) {
   return json;
 }
 
+// "slice:prefix:name", as runc expands it: a dash in a slice's name is a level of the hierarchy.
+std::string SystemdScope(const std::string& text) {
+  const auto first = text.find(':');
+  const auto second = text.find(':', first + 1);
+  if (first == std::string::npos || second == std::string::npos || second + 1 == text.size()) {
+    return {};
+  }
+  const std::string slice = first == 0 ? "system.slice" : text.substr(0, first);
+  if (!slice.ends_with(".slice")) {
+    return {};
+  }
+  std::string path;
+  const std::string stem = slice.substr(0, slice.size() - std::string(".slice").size());
+  for (auto dash = stem.find('-'); dash != std::string::npos; dash = stem.find('-', dash + 1)) {
+    path += "/" + stem.substr(0, dash) + ".slice";
+  }
+  const std::string prefix = text.substr(first + 1, second - first - 1);
+  return path + "/" + slice + "/" + (prefix.empty() ? "" : prefix + "-") + text.substr(second + 1) +
+         ".scope";
+}
+
 }  // namespace
 
 Result<std::string> WithPrestartHooks(std::string_view config, const std::vector<OciHook>& hooks) {
@@ -116,7 +137,7 @@ std::string CgroupsPath(std::string_view config) {
   }
   const auto path = parsed->value(ordered_json::json_pointer("/linux/cgroupsPath"), ordered_json());
   const std::string text = path.is_string() ? path.get<std::string>() : std::string();
-  return text.starts_with('/') ? text : std::string();
+  return text.starts_with('/') ? text : SystemdScope(text);
 }
 
 Result<BundleEdit> BundleEdit::Apply(const fs::path& bundle, const std::vector<OciHook>& hooks) {

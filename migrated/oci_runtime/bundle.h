@@ -34,7 +34,8 @@ Result<bool> HasNetworkHook(std::string_view config);
 // True if the container gets a network namespace of its own: not with --network host or container:.
 Result<bool> MakesNetworkNamespace(std::string_view config);
 
-// Where the container's cgroup is to be, e.g. "/docker/<id>"; empty if systemd makes it.
+// Where the container's cgroup is to be: "/docker/<id>", or with the systemd driver
+// "/system.slice/docker-<id>.scope". Empty if the configuration does not say.
 std::string CgroupsPath(std::string_view config);
 
 class BundleEdit {

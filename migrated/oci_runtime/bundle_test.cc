@@ -49,7 +49,10 @@ TEST(Bundle, KnowsWhoSetsTheNetworkUp) {
 
 TEST(Bundle, CgroupsPath) {
   EXPECT_EQ(CgroupsPath(kOldEngine), "/docker/abc");
-  EXPECT_EQ(CgroupsPath(kNewEngine), "");
+  EXPECT_EQ(CgroupsPath(kNewEngine), "/system.slice/docker-abc.scope");
+  EXPECT_EQ(CgroupsPath(R"({"linux":{"cgroupsPath":"a-b.slice:docker:x"}})"),
+            "/a.slice/a-b.slice/docker-x.scope");
+  EXPECT_EQ(CgroupsPath(R"({"linux":{"cgroupsPath":"relative"}})"), "");
   EXPECT_EQ(CgroupsPath("nonsense"), "");
 }
 

@@ -215,8 +215,7 @@ std::chrono::milliseconds TimeoutFor(const RestoreTicket& ticket) {
   for (const auto& file : fs::directory_iterator(ticket.image_dir, error)) {
     bytes += file.file_size(error) * (error ? 0 : 1);
   }
-  return limits::kRestoreTimeout +
-         std::chrono::milliseconds(bytes * 1000 / limits::kSlowestDiskBytesPerSecond);
+  return limits::kRestoreTimeout + limits::TimeForMemory(bytes);
 }
 
 Result<> SetEnvironment(const CommandLine& line, const RestoreTicket& ticket) {

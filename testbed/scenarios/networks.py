@@ -72,6 +72,19 @@ def scenario_connection_that_the_container_made(tb):
     expect("subscribers at the server", len(clients), 1)
 
 
+def scenario_no_network(tb):
+    tb.load("tools")
+    start(tb)
+    tb.run(tb.a, "offline", "tools", "/bin/sh", "-c", "i=0; while :; do i=$((i+1)); echo $i; sleep 0.1; done",
+           options=["--network", "none"])
+    tb.client.exec("sleep", "0.5")
+    move(tb.a, tb.b, "offline")
+    tb.client.exec("sleep", "0.5")
+    numbers = [int(line) for line in tb.b.docker("logs", "offline").splitlines()]
+    expect("what it counted", numbers, list(range(1, len(numbers) + 1)))
+    move(tb.b, tb.a, "offline")
+
+
 def scenario_another_container_gets_the_address(tb):
     """Docker gives the address of the container that left to the next one; nobody's connection suffers."""
     tb.load("redis", "probe")
