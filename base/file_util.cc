@@ -76,8 +76,8 @@ Result<> WriteFileAtomically(const std::filesystem::path& path, std::string_view
   if (rename(temporary.c_str(), path.c_str()) != 0) {
     return ErrnoError("rename " + temporary);
   }
-  const OwnedFd directory = TRY(OpenFile(path.has_parent_path() ? path.parent_path() : ".",
-                                         O_RDONLY | O_DIRECTORY));
+  const OwnedFd directory =
+      TRY(OpenFile(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY));
   if (fsync(directory.get()) != 0) {
     return ErrnoError("fsync " + path.parent_path().string());
   }

@@ -21,8 +21,7 @@ TEST(FileUtil, AtomicWriteReplacesAndLeavesNoTemporary) {
 }
 
 TEST(FileUtil, MissingFileIsNamed) {
-  EXPECT_EQ(ReadSmallFile("/no/such").error().message,
-            "open /no/such: No such file or directory");
+  EXPECT_EQ(ReadSmallFile("/no/such").error().message, "open /no/such: No such file or directory");
 }
 
 }  // namespace

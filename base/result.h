@@ -68,13 +68,13 @@ Error ErrnoError(std::string_view what, int error_number = errno);
 // variable of its own, so that one may stand inside another.
 #define TRY(expr) MIGRATE_TRY_COUNTED(expr, __COUNTER__)
 #define MIGRATE_TRY_COUNTED(expr, counter) MIGRATE_TRY_NAMED(expr, counter)
-#define MIGRATE_TRY_NAMED(expr, counter)                                  \
-  (__extension__({                                                        \
-    auto try_result_##counter = (expr);                                   \
-    if (!try_result_##counter) {                                          \
-      return ::migrate::Error(std::move(try_result_##counter).error());   \
-    }                                                                     \
-    ::migrate::internal::Unwrap(std::move(try_result_##counter));         \
+#define MIGRATE_TRY_NAMED(expr, counter)                                \
+  (__extension__({                                                      \
+    auto try_result_##counter = (expr);                                 \
+    if (!try_result_##counter) {                                        \
+      return ::migrate::Error(std::move(try_result_##counter).error()); \
+    }                                                                   \
+    ::migrate::internal::Unwrap(std::move(try_result_##counter));       \
   }))
 
 namespace migrate::internal {

@@ -96,8 +96,8 @@ std::vector<char*> Pointers(std::vector<std::string>& strings) {
   sigprocmask(SIG_SETMASK, &none, nullptr);
   signal(SIGPIPE, SIG_DFL);
   const int null_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  bool ok = null_fd >= 0 && dup2(null_fd, 0) >= 0 && dup2(stdout_fd, 1) >= 0 &&
-            dup2(stderr_fd, 2) >= 0;
+  bool ok =
+      null_fd >= 0 && dup2(null_fd, 0) >= 0 && dup2(stdout_fd, 1) >= 0 && dup2(stderr_fd, 2) >= 0;
   for (const auto& [fd, number] : inherit) {
     if (fd.get() == number) {
       ok = ok && fcntl(number, F_SETFD, 0) == 0;

@@ -14,9 +14,9 @@
 namespace migrate {
 
 struct SubprocessOptions {
-  std::vector<std::string> argv;                         // argv[0] is looked up in PATH
+  std::vector<std::string> argv;                              // argv[0] is looked up in PATH
   std::vector<std::pair<std::string, std::string>> env = {};  // added to, or replacing, our own
-  std::string working_directory = {};                      // empty: ours
+  std::string working_directory = {};                         // empty: ours
   std::chrono::milliseconds timeout{30000};
   // Descriptors that the child gets, as pairs (ours, number in the child).
   std::vector<std::pair<FdRef, int>> inherit = {};

@@ -18,7 +18,8 @@ TEST(Subprocess, CapturesBothStreamsAndTheExitCode) {
 }
 
 TEST(Subprocess, EnvironmentIsAdded) {
-  auto outcome = RunSubprocess({.argv = {"sh", "-c", "echo $MIGRATE_X"}, .env = {{"MIGRATE_X", "7"}}});
+  auto outcome =
+      RunSubprocess({.argv = {"sh", "-c", "echo $MIGRATE_X"}, .env = {{"MIGRATE_X", "7"}}});
   ASSERT_TRUE(outcome);
   EXPECT_EQ(outcome->stdout_text, "7\n");
 }

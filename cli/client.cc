@@ -12,8 +12,7 @@ Client ConnectToDaemon(const std::string& socket) {
 }
 
 ExitCode ReportError(const Client& client, const grpc::Status& status) {
-  if (status.error_code() == grpc::StatusCode::UNAVAILABLE &&
-      status.error_details().empty() &&
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE && status.error_details().empty() &&
       status.error_message().find("connect") != std::string::npos) {
     std::fprintf(stderr,
                  "migrate: no daemon answers on %s: start migrated, run as root, or name its "

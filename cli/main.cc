@@ -68,7 +68,9 @@ void AddMoveOptions(CLI::App& command, Arguments& arguments, bool target_require
   command
       .add_option_function<std::string>(
           "--mode",
-          [&arguments](const std::string& name) { arguments.move.options.set_mode(kModes.at(name)); },
+          [&arguments](const std::string& name) {
+            arguments.move.options.set_mode(kModes.at(name));
+          },
           "auto: the best way there is; stop: stop, copy, start (all there is so far)")
       ->check(CLI::IsMember({"auto", "stop"}));
   command
@@ -93,8 +95,7 @@ void AddMoveOptions(CLI::App& command, Arguments& arguments, bool target_require
           "zstd level 1 to 19; 0 adapts (default), -1 is off")
       ->check(CLI::Range(-1, 19));
   command.add_flag_function(
-      "--rm",
-      [&arguments](std::int64_t) { arguments.move.options.set_remove_source(true); },
+      "--rm", [&arguments](std::int64_t) { arguments.move.options.set_remove_source(true); },
       "remove the stopped source container after the move");
 }
 

@@ -92,7 +92,7 @@ void PrintPreflight(const v1::PreflightResponse& response, const MoveCommand& co
                 command.target.empty() ? "" : " to ", command.target.c_str(),
                 FormatBytes(response.memory_bytes()).c_str(),
                 FormatBytes(response.file_bytes()).c_str(),
-                command.target.empty()          ? ""
+                command.target.empty()       ? ""
                 : response.image_at_target() ? ", image is there"
                                              : ", image goes along");
   }
@@ -120,8 +120,7 @@ ExitCode WatchToEnd(const Client& client, const v1::Migration& started, bool abo
   }
   printer.Finish();
   if (detached) {
-    std::fprintf(stderr, "detached; it goes on: migrate status --watch %s\n",
-                 started.id().c_str());
+    std::fprintf(stderr, "detached; it goes on: migrate status --watch %s\n", started.id().c_str());
     return ExitCode::kMoved;
   }
   if (!status.ok()) {
@@ -131,8 +130,8 @@ ExitCode WatchToEnd(const Client& client, const v1::Migration& started, bool abo
     std::printf("%s\n", ToJson(migration, true).c_str());
   } else {
     const bool good = migration.outcome() == v1::OUTCOME_MOVED;
-    std::fprintf(good ? stdout : stderr, "%s%s", good ? "" : "migrate: ",
-                 Summary(migration).c_str());
+    std::fprintf(good ? stdout : stderr, "%s%s",
+                 good ? "" : "migrate: ", Summary(migration).c_str());
   }
   return ExitCodeOf(migration);
 }
@@ -147,8 +146,7 @@ ExitCode RunMove(const Client& client, const MoveCommand& command, const OutputO
   request.set_target(command.target);
   *request.mutable_options() = command.options;
   v1::Migration migration;
-  const grpc::Status status =
-      Call(client, &v1::Control::Stub::StartMigration, request, &migration);
+  const grpc::Status status = Call(client, &v1::Control::Stub::StartMigration, request, &migration);
   if (!status.ok()) {
     return ReportError(client, status);
   }

@@ -8,7 +8,8 @@ void PrintNode(const v1::Node& node) {
   std::printf("node       %s\n", node.name().c_str());
   std::printf("version    %s (protocol %u)\n", node.version().c_str(), node.protocol());
   std::printf("kernel     %s %s\n", node.kernel().c_str(), node.architecture().c_str());
-  std::printf("criu       %s\n", node.criu_version().empty() ? "none" : node.criu_version().c_str());
+  std::printf("criu       %s\n",
+              node.criu_version().empty() ? "none" : node.criu_version().c_str());
   std::printf("runc       %s\n", node.runc_version().c_str());
   std::printf("docker     %s (cgroup v%u)\n", node.docker_version().c_str(), node.cgroup_version());
   std::printf("peers      %s%s\n", node.peer_endpoint().c_str(),
@@ -19,8 +20,9 @@ void PrintNode(const v1::Node& node) {
 }
 
 void PrintStatus(const v1::Migration& migration) {
-  std::printf("%s  %s -> %s  %s\n", migration.id().c_str(), migration.container_name().c_str(),
-              migration.peer().c_str(), OutcomeName(migration).c_str());
+  const bool source = migration.role() == v1::ROLE_SOURCE;
+  std::printf("%s  %s %s %s  %s\n", migration.id().c_str(), migration.container_name().c_str(),
+              source ? "to" : "from", migration.peer().c_str(), OutcomeName(migration).c_str());
   if (migration.outcome() != v1::OUTCOME_UNSPECIFIED) {
     std::printf("%s", Summary(migration).c_str());
   } else {
@@ -85,8 +87,7 @@ ExitCode RunAbort(const Client& client, const std::string& id, const OutputOptio
   v1::AbortMigrationRequest request;
   request.set_id(id);
   v1::Migration migration;
-  const grpc::Status status =
-      Call(client, &v1::Control::Stub::AbortMigration, request, &migration);
+  const grpc::Status status = Call(client, &v1::Control::Stub::AbortMigration, request, &migration);
   if (!status.ok()) {
     return ReportError(client, status);
   }
@@ -126,7 +127,8 @@ ExitCode RunGc(const Client& client, bool remove, bool moved, const OutputOption
 
 ExitCode RunNode(const Client& client, const OutputOptions& output) {
   v1::Node node;
-  const grpc::Status status = Call(client, &v1::Control::Stub::GetNode, v1::GetNodeRequest(), &node);
+  const grpc::Status status =
+      Call(client, &v1::Control::Stub::GetNode, v1::GetNodeRequest(), &node);
   if (!status.ok()) {
     return ReportError(client, status);
   }

@@ -91,6 +91,10 @@ std::string FailureText(const v1::Migration& migration) {
 }
 
 std::string MovedText(const v1::Migration& migration) {
+  if (migration.role() == v1::ROLE_TARGET) {
+    return migration.container_name() + " came from " + migration.peer() +
+           ", whose `migrate status " + migration.id() + "` has the figures\n";
+  }
   std::string text = migration.container_name() + " moved to " + migration.peer() + " in " +
                      FormatMilliseconds(static_cast<double>(migration.total_time_ms())) + "\n";
   text += "  downtime    " + FormatMilliseconds(migration.downtime_ms()) + " (checkpoint " +
@@ -208,9 +212,8 @@ std::string Summary(const v1::Migration& migration) {
     case v1::OUTCOME_ABORTED:
     case v1::OUTCOME_ROLLED_BACK:
     case v1::OUTCOME_BUDGET_EXCEEDED:
-      return OutcomeName(migration) + " in " +
-             std::string(PhaseName(migration.failure().phase())) + ": " + FailureText(migration) +
-             "  " + name + " runs here\n";
+      return OutcomeName(migration) + " in " + std::string(PhaseName(migration.failure().phase())) +
+             ": " + FailureText(migration) + "  " + name + " runs here\n";
     case v1::OUTCOME_IN_DOUBT:
       return "in doubt: " + migration.peer() +
              " has not confirmed that the container runs there; it stays frozen here and this "
@@ -230,15 +233,15 @@ std::string ListHeader() {
 
 std::string ListLine(const v1::Migration& migration) {
   std::array<char, 256> text{};
-  std::snprintf(text.data(), text.size(), "%-16s  %-20.20s  %-6s  %-22s  %-15s  %9s  %9s",
-                migration.id().c_str(), migration.container_name().c_str(),
-                migration.role() == v1::ROLE_SOURCE ? "source" : "target",
-                migration.peer().c_str(), OutcomeName(migration).c_str(),
-                migration.total_time_ms() > 0
-                    ? FormatMilliseconds(static_cast<double>(migration.total_time_ms())).c_str()
-                    : "-",
-                migration.downtime_ms() > 0 ? FormatMilliseconds(migration.downtime_ms()).c_str()
-                                            : "-");
+  std::snprintf(
+      text.data(), text.size(), "%-16s  %-20.20s  %-6s  %-22s  %-15s  %9s  %9s",
+      migration.id().c_str(), migration.container_name().c_str(),
+      migration.role() == v1::ROLE_SOURCE ? "source" : "target", migration.peer().c_str(),
+      OutcomeName(migration).c_str(),
+      migration.total_time_ms() > 0
+          ? FormatMilliseconds(static_cast<double>(migration.total_time_ms())).c_str()
+          : "-",
+      migration.downtime_ms() > 0 ? FormatMilliseconds(migration.downtime_ms()).c_str() : "-");
   return text.data();
 }
 

@@ -16,12 +16,11 @@ struct Quantity {
 
 Result<Quantity> Split(std::string_view text, std::string_view example) {
   Quantity quantity{};
-  const auto [end, error] =
-      std::from_chars(text.data(), text.data() + text.size(), quantity.value);
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), quantity.value);
   if (error != std::errc{} || quantity.value < 0 || !std::isfinite(quantity.value)) {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "'" + std::string(text) + "' is not a quantity such as " +
-                         std::string(example));
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "'" + std::string(text) + "' is not a quantity such as " + std::string(example));
   }
   quantity.unit = text.substr(static_cast<std::size_t>(end - text.data()));
   return quantity;
@@ -36,26 +35,27 @@ Result<double> Scale(std::string_view text, std::string_view example,
       return quantity.value * factor;
     }
   }
-  return MakeError(ErrorCode::kInvalidArgument,
-                   "unknown unit '" + std::string(quantity.unit) + "' in '" + std::string(text) +
-                       "'; write for example " + std::string(example));
+  return MakeError(ErrorCode::kInvalidArgument, "unknown unit '" + std::string(quantity.unit) +
+                                                    "' in '" + std::string(text) +
+                                                    "'; write for example " + std::string(example));
 }
 
 }  // namespace
 
 Result<std::uint64_t> ParseBytes(std::string_view text) {
-  static constexpr std::array<std::pair<std::string_view, double>, 12> kUnits{{{"", 1},
-                                                                               {"B", 1},
-                                                                               {"k", 1e3},
-                                                                               {"K", 1e3},
-                                                                               {"M", 1e6},
-                                                                               {"G", 1e9},
-                                                                               {"kB", 1e3},
-                                                                               {"MB", 1e6},
-                                                                               {"GB", 1e9},
-                                                                               {"KiB", 1024},
-                                                                               {"MiB", 1048576},
-                                                                               {"GiB", 1073741824}}};
+  static constexpr std::array<std::pair<std::string_view, double>, 12> kUnits{
+      {{"", 1},
+       {"B", 1},
+       {"k", 1e3},
+       {"K", 1e3},
+       {"M", 1e6},
+       {"G", 1e9},
+       {"kB", 1e3},
+       {"MB", 1e6},
+       {"GB", 1e9},
+       {"KiB", 1024},
+       {"MiB", 1048576},
+       {"GiB", 1073741824}}};
   return static_cast<std::uint64_t>(TRY(Scale(text, "200M", kUnits)));
 }
 

@@ -44,19 +44,19 @@ std::string MissingFeatures(const v1::Node& source, const v1::Node& target) {
 std::vector<v1::Blocker> CompatibilityBlockers(const v1::Node& source, const v1::Node& target) {
   std::vector<v1::Blocker> blockers;
   if (source.protocol() != target.protocol()) {
-    blockers.push_back(MakeBlocker(
-        "VERSION_MISMATCH", target.name(),
-        "migrated " + source.version() + " here speaks protocol " +
-            std::to_string(source.protocol()) + ", migrated " + target.version() +
-            " there speaks protocol " + std::to_string(target.protocol()),
-        "install the same version on both hosts"));
+    blockers.push_back(MakeBlocker("VERSION_MISMATCH", target.name(),
+                                   "migrated " + source.version() + " here speaks protocol " +
+                                       std::to_string(source.protocol()) + ", migrated " +
+                                       target.version() + " there speaks protocol " +
+                                       std::to_string(target.protocol()),
+                                   "install the same version on both hosts"));
     return blockers;  // what else it says of itself may mean something else
   }
   if (source.architecture() != target.architecture()) {
-    blockers.push_back(MakeBlocker("ARCHITECTURE", target.name(),
-                                   source.architecture() + " here, " + target.architecture() +
-                                       " there",
-                                   "choose a host of the same architecture"));
+    blockers.push_back(
+        MakeBlocker("ARCHITECTURE", target.name(),
+                    source.architecture() + " here, " + target.architecture() + " there",
+                    "choose a host of the same architecture"));
   }
   for (const std::string& problem : target.problems()) {
     blockers.push_back(MakeBlocker("TARGET_NOT_READY", target.name(), problem,
@@ -79,10 +79,10 @@ std::vector<v1::Blocker> CompatibilityBlockers(const v1::Node& source, const v1:
   }
   const std::string missing = MissingFeatures(source, target);
   if (!missing.empty()) {
-    blockers.push_back(MakeBlocker("CPU_FEATURES", target.name(),
-                                   "the CPU there lacks " + missing +
-                                       ", which running programs may have found here",
-                                   "choose a host whose CPU has them"));
+    blockers.push_back(MakeBlocker(
+        "CPU_FEATURES", target.name(),
+        "the CPU there lacks " + missing + ", which running programs may have found here",
+        "choose a host whose CPU has them"));
   }
   return blockers;
 }

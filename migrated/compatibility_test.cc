@@ -31,8 +31,7 @@ TEST(Compatibility, AnotherProtocolIsTheOnlyThingSaid) {
   other.set_protocol(ProtocolVersion() + 1);
   other.set_architecture("aarch64");
   EXPECT_EQ(OnlyCode(Node(), other), "VERSION_MISMATCH");
-  EXPECT_EQ(BlockersError(CompatibilityBlockers(Node(), other)).code,
-            ErrorCode::kVersionMismatch);
+  EXPECT_EQ(BlockersError(CompatibilityBlockers(Node(), other)).code, ErrorCode::kVersionMismatch);
 }
 
 TEST(Compatibility, NewerCpuAndCriuAreFineOlderOnesAreNot) {

@@ -3,12 +3,12 @@
 #include <arpa/inet.h>
 #include <unistd.h>
 
+#include <toml++/toml.h>
 #include <array>
 #include <charconv>
 #include <cstring>
 #include <map>
 #include <sstream>
-#include <toml++/toml.h>
 #include <variant>
 
 #include "base/file_util.h"
@@ -164,7 +164,8 @@ Result<HostPort> ParseHostPort(std::string_view text, std::uint16_t default_port
       }
     }
   } else if (const auto colon = text.find(':');
-             colon != std::string_view::npos && text.find(':', colon + 1) == std::string_view::npos) {
+             colon != std::string_view::npos &&
+             text.find(':', colon + 1) == std::string_view::npos) {
     result.host = text.substr(0, colon);
     port = text.substr(colon + 1);
     if (port.empty()) {

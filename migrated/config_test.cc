@@ -6,9 +6,10 @@ namespace migrate {
 namespace {
 
 TEST(Config, ReadsEveryKindOfValue) {
-  auto config = ParseConfig("node_name = \"a\"\n[listen]\npeer = \"10.0.0.1:7071\"\ninsecure = true\n"
-                            "[relay]\nudp_port = 9000\n",
-                            "x.toml");
+  auto config = ParseConfig(
+      "node_name = \"a\"\n[listen]\npeer = \"10.0.0.1:7071\"\ninsecure = true\n"
+      "[relay]\nudp_port = 9000\n",
+      "x.toml");
   ASSERT_TRUE(config) << config.error().message;
   EXPECT_EQ(config->node_name, "a");
   EXPECT_EQ(config->peer_listen, "10.0.0.1:7071");
@@ -44,7 +45,8 @@ TEST(Config, RefusesHalfATlsConfiguration) {
 }
 
 TEST(Config, PrivateAddresses) {
-  for (const char* address : {"127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "::1", "fd00::1"}) {
+  for (const char* address :
+       {"127.0.0.1", "10.1.2.3", "172.31.0.1", "192.168.1.1", "::1", "fd00::1"}) {
     EXPECT_TRUE(IsPrivateAddress(address)) << address;
   }
   for (const char* address : {"0.0.0.0", "::", "8.8.8.8", "172.32.0.1", "host"}) {

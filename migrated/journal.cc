@@ -70,9 +70,9 @@ Result<> SetUp(sqlite3* database, const std::string& path) {
 
 Result<std::unique_ptr<Journal>> Journal::Open(const std::string& path) {
   sqlite3* database = nullptr;
-  const int opened = sqlite3_open_v2(
-      path.c_str(), &database, SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX,
-      nullptr);
+  const int opened =
+      sqlite3_open_v2(path.c_str(), &database,
+                      SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_FULLMUTEX, nullptr);
   std::unique_ptr<Journal> journal(new Journal(database));
   if (opened != SQLITE_OK) {
     return SqliteError(database, "open " + path);

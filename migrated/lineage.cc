@@ -52,8 +52,7 @@ void WaitUntilStopped(Node& node, const std::string& id) {
 
 Result<> RenameAsMoved(Node& node, const v1::MigrationRecord& record, Progress& progress) {
   const std::string& id = record.migration().container_id();
-  const std::string name =
-      record.final_name() + "-moved-" + record.migration().id().substr(0, 8);
+  const std::string name = record.final_name() + "-moved-" + record.migration().id().substr(0, 8);
   const Result<> renamed = node.docker().RenameContainer(id, name);
   if (!renamed) {
     // Removed already: by --rm of docker run, or by somebody who was quicker.

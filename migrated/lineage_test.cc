@@ -34,12 +34,11 @@ TEST(DistributeConnections, RelaysKeepWhatCameThroughThem) {
   *closed = *carried;
   closed->set_remote_port(2);
   *lineage.add_relays() = relay;
-  const auto own = DistributeConnections(
-      lineage,
-      {Tcp("172.17.0.2", 80, 1),    // there since before the move
-       Tcp("198.18.0.1", 80, 3),    // new, through the relay
-       Tcp("172.17.0.5", 80, 4)},   // made at this host
-      "");
+  const auto own = DistributeConnections(lineage,
+                                         {Tcp("172.17.0.2", 80, 1),   // there since before the move
+                                          Tcp("198.18.0.1", 80, 3),   // new, through the relay
+                                          Tcp("172.17.0.5", 80, 4)},  // made at this host
+                                         "");
   ASSERT_EQ(own.size(), 1u);
   EXPECT_EQ(own[0].remote_port(), 4u);
   ASSERT_EQ(lineage.relays(0).connections_size(), 2);

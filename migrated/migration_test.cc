@@ -41,8 +41,8 @@ TEST(Migration, FailureBeforeTheCommitPointIsUndone) {
     EXPECT_EQ(state.step, Step::kUndo) << RowOf(step).name;
     EXPECT_FALSE(state.committed);
     state = Advance(state, Done());
-    EXPECT_EQ(state.outcome, step == Step::kPreflight ? v1::OUTCOME_REFUSED
-                                                      : v1::OUTCOME_ROLLED_BACK)
+    EXPECT_EQ(state.outcome,
+              step == Step::kPreflight ? v1::OUTCOME_REFUSED : v1::OUTCOME_ROLLED_BACK)
         << RowOf(step).name;
   }
 }

@@ -21,11 +21,11 @@ constexpr auto kVersionTimeout = std::chrono::seconds(10);
 
 // Instruction sets that libraries choose code by at their start (glibc's and OpenSSL's lists).
 constexpr std::array kFeaturesThatMatter = {
-    "ssse3",    "sse4_1",   "sse4_2",   "popcnt",   "avx",      "avx2",     "fma",
-    "bmi1",     "bmi2",     "movbe",    "aes",      "pclmulqdq", "sha_ni",  "erms",
-    "fsrm",     "rtm",      "avx512f",  "avx512bw", "avx512cd", "avx512dq", "avx512vl",
-    "avx512_vnni", "vaes",  "vpclmulqdq", "gfni",   "adx",      "rdrand",   "rdseed",
-    "xsave",    "xsavec",   "xsaves",   "pku",      "ospke"};
+    "ssse3",       "sse4_1", "sse4_2",     "popcnt",   "avx",       "avx2",     "fma",
+    "bmi1",        "bmi2",   "movbe",      "aes",      "pclmulqdq", "sha_ni",   "erms",
+    "fsrm",        "rtm",    "avx512f",    "avx512bw", "avx512cd",  "avx512dq", "avx512vl",
+    "avx512_vnni", "vaes",   "vpclmulqdq", "gfni",     "adx",       "rdrand",   "rdseed",
+    "xsave",       "xsavec", "xsaves",     "pku",      "ospke"};
 
 std::string RuncVersion(const std::string& runc) {
   auto outcome = RunSubprocess({.argv = {runc, "--version"}, .timeout = kVersionTimeout});
@@ -121,8 +121,8 @@ v1::Node Node::Describe() const {
   for (std::string& feature : CpuFeatures()) {
     node.add_cpu_features(std::move(feature));
   }
-  node.set_peer_endpoint(
-      config_.advertise_address.empty() ? config_.peer_listen : config_.advertise_address);
+  node.set_peer_endpoint(config_.advertise_address.empty() ? config_.peer_listen
+                                                           : config_.advertise_address);
   if (auto criu = CriuVersion()) {
     node.set_criu_version(*criu);
   } else {

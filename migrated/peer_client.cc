@@ -21,10 +21,10 @@ namespace {
 // gRPC's own words for a peer that is not there or does not trust us are for gRPC's developers.
 Error Explain(Error error, const grpc::Status& status, const std::string& endpoint) {
   if (!CarriesError(status) && error.code == ErrorCode::kDeadlineExceeded) {
-    return MakeError(ErrorCode::kUnavailable,
-                     "the daemon on " + endpoint +
-                         " did not answer in time: is the host up and the port open?",
-                     "PEER_UNREACHABLE");
+    return MakeError(
+        ErrorCode::kUnavailable,
+        "the daemon on " + endpoint + " did not answer in time: is the host up and the port open?",
+        "PEER_UNREACHABLE");
   }
   if (CarriesError(status) || error.code != ErrorCode::kUnavailable) {
     return error;
@@ -74,8 +74,8 @@ Result<std::unique_ptr<PeerClient>> PeerClient::Create(const Config& config,
                                                        const std::string& endpoint) {
   auto impl = std::make_unique<Impl>();
   impl->credentials = TRY(PeerChannelCredentials(config));
-  impl->stub = v1::Peer::NewStub(grpc::CreateCustomChannel(endpoint, impl->credentials,
-                                                           MakePeerChannelArguments()));
+  impl->stub = v1::Peer::NewStub(
+      grpc::CreateCustomChannel(endpoint, impl->credentials, MakePeerChannelArguments()));
   return std::unique_ptr<PeerClient>(new PeerClient(endpoint, std::move(impl)));
 }
 
@@ -85,11 +85,11 @@ std::shared_ptr<grpc::Channel> PeerClient::BulkChannel() const {
 }
 
 // One line per call of the service; the names are those of peer.proto.
-#define MIGRATE_PEER_CALL(name)                                                                \
-  Result<v1::name##Reply> PeerClient::name(const v1::name##Request& request,                   \
-                                           const CallOptions& options) {                       \
-    return Call<v1::name##Reply>(*impl_->stub, &v1::Peer::Stub::name, request, options,        \
-                                 endpoint_);                                                   \
+#define MIGRATE_PEER_CALL(name)                                                         \
+  Result<v1::name##Reply> PeerClient::name(const v1::name##Request& request,            \
+                                           const CallOptions& options) {                \
+    return Call<v1::name##Reply>(*impl_->stub, &v1::Peer::Stub::name, request, options, \
+                                 endpoint_);                                            \
   }
 MIGRATE_PEER_CALL(Hello)
 MIGRATE_PEER_CALL(Prepare)

@@ -43,8 +43,7 @@ class PeerClient {
   Result<v1::CreateReplicaReply> CreateReplica(const v1::CreateReplicaRequest& request,
                                                const CallOptions& options);
   Result<v1::RestoreReply> Restore(const v1::RestoreRequest& request, const CallOptions& options);
-  Result<v1::CommitReply> Commit(const v1::CommitRequest& request,
-                                 const CallOptions& options = {});
+  Result<v1::CommitReply> Commit(const v1::CommitRequest& request, const CallOptions& options = {});
   Result<v1::PeerAbortReply> Abort(const v1::PeerAbortRequest& request,
                                    const CallOptions& options = {});
   Result<v1::RenewReply> Renew(const v1::RenewRequest& request, const CallOptions& options = {});

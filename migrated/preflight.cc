@@ -109,8 +109,8 @@ Result<std::vector<ShippedTree>> ContainerTrees(Node& node, const ContainerInfo&
     if (mount.kind == MountKind::kNamedVolume || mount.kind == MountKind::kAnonymousVolume) {
       for (const MountPoint& point : container.mounts) {
         if (point.destination == mount.destination) {
-          trees.push_back({v1::TreeName::VOLUME, mount.destination, point.source,
-                           mount.destination, {}});
+          trees.push_back(
+              {v1::TreeName::VOLUME, mount.destination, point.source, mount.destination, {}});
         }
       }
     } else if (mount.kind == MountKind::kBind && mount.path_kind == PathKind::kDirectory &&
@@ -133,15 +133,16 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
   inspection.spec = TRY(BuildSpec(node.docker(), inspection.container.id));
   inspection.lineage = TRY(LineageOf(node, inspection.container.id));
   AddNodeProblems(node, inspection);
-  for (const Blocker& blocker :
-       CheckSource(inspection.spec, {.bind_mounts = BindMountsOf(options),
-                                     .runtime_name = node.config().runtime_name})) {
+  for (const Blocker& blocker : CheckSource(
+           inspection.spec,
+           {.bind_mounts = BindMountsOf(options), .runtime_name = node.config().runtime_name})) {
     inspection.blockers.push_back(ToProto(blocker));
   }
   if (!inspection.container.running || inspection.container.pid <= 0) {
     return inspection;  // the rest needs processes
   }
-  const std::string cgroup = TRY(FindFreezerCgroup(inspection.container.pid, inspection.container.id));
+  const std::string cgroup =
+      TRY(FindFreezerCgroup(inspection.container.pid, inspection.container.id));
   (void)WaitForExecsToEnd(inspection.container.pid, cgroup);  // a health check soon ends
   for (const Blocker& blocker : InspectContainerTasks(inspection.container.pid, cgroup)) {
     inspection.blockers.push_back(ToProto(blocker));

@@ -99,8 +99,7 @@ Result<v1::Migration> Registry::Start(const v1::StartMigrationRequest& request) 
   auto source = std::make_shared<SourceMigration>(node_, std::move(record));
   sources_[source->id()] = source;
   source->Start(false);
-  spdlog::info("migration {} of {} to {} starts", source->id(), container.name,
-               target.ToString());
+  spdlog::info("migration {} of {} to {} starts", source->id(), container.name, target.ToString());
   return source->progress().Snapshot();
 }
 

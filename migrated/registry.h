@@ -1,5 +1,5 @@
-// All migrations that this daemon knows: those under way, as objects, and those that ended, from the
-// journal. Owns the migration objects; keeps at most one per container. Thread-safe.
+// All migrations that this daemon knows: those under way, as objects, and those that ended, from
+// the journal. Owns the migration objects; keeps at most one per container. Thread-safe.
 #pragma once
 
 #include <map>

@@ -2,8 +2,8 @@
 #include "migrated/relays.h"
 
 #include <netdb.h>
-#include <sys/socket.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
@@ -90,8 +90,7 @@ void AddPorts(v1::Relay& relay, const ContainerInfo& container) {
     added->set_host_ip(port.host_ip);
     added->set_host_port(static_cast<std::uint32_t>(port.host_port));
     added->set_container_port(number);
-    added->set_protocol(slash == std::string::npos ? "tcp"
-                                                   : port.container_port.substr(slash + 1));
+    added->set_protocol(slash == std::string::npos ? "tcp" : port.container_port.substr(slash + 1));
     if (added->host_ip().find(':') != std::string::npos) {
       relay.mutable_ports()->RemoveLast();  // IPv6: not relayed yet
     }
@@ -122,8 +121,7 @@ Result<v1::Relay> OwnRelay(Node& node, const v1::LineageRecord& record, const Pe
   const std::string remote = TRY(ResolveIpv4(peer.endpoint()));
   if (relay.id().empty()) {
     relay.set_id(NewMigrationId());
-    relay.set_relay_address(
-        TRY(ChooseRelayAddress(host, relay.id(), node.config().relay_subnet)));
+    relay.set_relay_address(TRY(ChooseRelayAddress(host, relay.id(), node.config().relay_subnet)));
     relay.set_vni(MakeRelaySpec(relay.id(), relay.relay_address()).vni);
     relay.set_udp_port(node.config().relay_udp_port);
   }
@@ -177,8 +175,7 @@ Result<BridgePort> BridgePortOf(Node& node, const std::string& container_id) {
 // Entries of connections that Docker's rules translate to the container are handed to the relay.
 Result<> MoveConntrack(FdRef host, const v1::Relay& relay) {
   const std::vector<std::string> from(relay.old_addresses().begin(), relay.old_addresses().end());
-  const auto moves =
-      PlanConntrackMoves(TRY(ListConntrack(host)), from, relay.relay_address());
+  const auto moves = PlanConntrackMoves(TRY(ListConntrack(host)), from, relay.relay_address());
   const auto lost = TRY(ApplyConntrackMoves(host, moves));
   if (!lost.empty()) {
     spdlog::warn("relay {}: {} connections could not be taken along", relay.id(), lost.size());
@@ -264,11 +261,11 @@ void RepointOthers(Node& node, const v1::MigrationRecord& record, const std::str
     request.set_relay_id(relay.id());
     request.set_new_address(remote);
     auto peer = node.ConnectPeer(relay.origin_endpoint());
-    const auto reply = peer ? (*peer)->RepointRelay(request)
-                            : Result<v1::RepointRelayReply>(peer.error());
+    const auto reply =
+        peer ? (*peer)->RepointRelay(request) : Result<v1::RepointRelayReply>(peer.error());
     if (!reply) {
-      spdlog::error("relay {}: {} still leads to the old host: {}", relay.id(),
-                    relay.origin_node(), reply.error().message);
+      spdlog::error("relay {}: {} still leads to the old host: {}", relay.id(), relay.origin_node(),
+                    reply.error().message);
     }
   }
 }
@@ -331,9 +328,8 @@ Result<std::string> ContainerNetworkPlan(Node& node, const v1::MigrationRecord& 
 
 Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record) {
   const v1::LineageRecord here = TRY(LineageRecordOf(node, record.lineage().id()));
-  const v1::Relay* relay = here.own_relay().id().empty()
-                               ? nullptr
-                               : FindRelay(record.lineage(), here.own_relay().id());
+  const v1::Relay* relay =
+      here.own_relay().id().empty() ? nullptr : FindRelay(record.lineage(), here.own_relay().id());
   if (relay == nullptr) {
     return {};
   }

@@ -4,7 +4,8 @@
 //
 // A *lineage* is one container through all its moves. Each host that it left is the *origin* of at
 // most one relay of the lineage, used again at every later departure from there. Connections belong
-// to the relay through which they came; those of no relay belong to the host where the container is.
+// to the relay through which they came; those of no relay belong to the host where the container
+// is.
 #pragma once
 
 #include <set>
@@ -27,8 +28,9 @@ Result<v1::LineageRecord> LineageRecordOf(Node& node, const std::string& lineage
 
 // Pure: shares the connections that are alive at the freeze out among the relays. What belongs to
 // none is the origin's own, which is returned.
-std::vector<v1::TcpEndpointPair> DistributeConnections(
-    v1::Lineage& lineage, const std::vector<Connection>& alive, const std::string& own_relay_id);
+std::vector<v1::TcpEndpointPair> DistributeConnections(v1::Lineage& lineage,
+                                                       const std::vector<Connection>& alive,
+                                                       const std::string& own_relay_id);
 
 // --- at the source ---
 

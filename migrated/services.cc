@@ -197,9 +197,8 @@ class PeerService final : public v1::Peer::Service {
 
   Status Restore(ServerContext*, const v1::RestoreRequest* request,
                  v1::RestoreReply* reply) override {
-    return With<v1::RestoreReply>(*request, reply, [&](TargetMigration& target) {
-      return target.Restore(*request);
-    });
+    return With<v1::RestoreReply>(
+        *request, reply, [&](TargetMigration& target) { return target.Restore(*request); });
   }
 
   Status Commit(ServerContext*, const v1::CommitRequest* request, v1::CommitReply* reply) override {
@@ -213,8 +212,8 @@ class PeerService final : public v1::Peer::Service {
     if (!target) {
       return Status::OK;  // nothing here to undo
     }
-    return Answer(
-        target->Abort(MakeError(ErrorCode::kAborted, "the source gave the migration up")), reply);
+    return Answer(target->Abort(MakeError(ErrorCode::kAborted, "the source gave the migration up")),
+                  reply);
   }
 
   Status Renew(ServerContext*, const v1::RenewRequest* request, v1::RenewReply* reply) override {
@@ -275,7 +274,8 @@ Result<std::unique_ptr<Services>> Services::Start(Node& node, Registry& registry
   grpc::ServerBuilder peer;
   ApplyServerKeepalive(peer);
   int port = 0;
-  peer.AddListeningPort(node.config().peer_listen, TRY(PeerServerCredentials(node.config())), &port);
+  peer.AddListeningPort(node.config().peer_listen, TRY(PeerServerCredentials(node.config())),
+                        &port);
   peer.RegisterService(&impl->peer);
   peer.RegisterService(node.ship().grpc_service());
   impl->peer_server = peer.BuildAndStart();

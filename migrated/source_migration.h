@@ -52,9 +52,9 @@ class SourceMigration {
   std::atomic<bool> abort_requested_ = false;
   std::atomic<bool> abortable_ = true;
   std::atomic<bool> ended_ = false;
-  std::stop_source shutdown_;  // the daemon ends
-  std::mutex stop_mutex_;      // guards step_stop_
-  std::stop_source step_stop_; // cancels the step under way
+  std::stop_source shutdown_;   // the daemon ends
+  std::mutex stop_mutex_;       // guards step_stop_
+  std::stop_source step_stop_;  // cancels the step under way
   std::jthread thread_;
 };
 

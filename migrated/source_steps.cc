@@ -11,8 +11,8 @@
 #include "base/netns.h"
 #include "base/stop_wait.h"
 #include "migrated/compatibility.h"
-#include "migrated/docker/image_transfer.h"
 #include "migrated/container_processes.h"
+#include "migrated/docker/image_transfer.h"
 #include "migrated/host_undo.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/relay.h"
@@ -47,7 +47,10 @@ ShipOptions ShipOptionsOf(const v1::MigrationOptions& options) {
 }  // namespace
 
 SourceSteps::SourceSteps(Node& node, v1::MigrationRecord& record, Progress& progress, Save save)
-    : node_(node), record_(record), progress_(progress), save_(std::move(save)),
+    : node_(node),
+      record_(record),
+      progress_(progress),
+      save_(std::move(save)),
       record_id_(record.migration().id()),
       ship_options_(ShipOptionsOf(record.migration().options())) {}
 
@@ -142,8 +145,8 @@ void SourceSteps::EndLease() {
 }
 
 Result<> SourceSteps::Preflight(const std::stop_token& stop) {
-  SourceInspection inspection = TRY(InspectSource(
-      node_, record_.migration().container_id(), record_.migration().options()));
+  SourceInspection inspection =
+      TRY(InspectSource(node_, record_.migration().container_id(), record_.migration().options()));
   container_ = inspection.container;
   spec_ = inspection.spec;
   memory_total_ = inspection.memory_bytes;
@@ -154,9 +157,10 @@ Result<> SourceSteps::Preflight(const std::stop_token& stop) {
 
   *record_.mutable_lineage() = inspection.lineage;
   PeerClient* peer = TRY(Peer());
-  const v1::PrepareReply target =
-      TRY(InspectTarget(node_, *peer, inspection, record_.migration().options(), record_id_,
-                        /*dry_run=*/!inspection.blockers.empty(), stop));
+  const bool dry_run = !inspection.blockers.empty();
+  reserved_ = !dry_run;
+  const v1::PrepareReply target = TRY(InspectTarget(
+      node_, *peer, inspection, record_.migration().options(), record_id_, dry_run, stop));
   std::vector<v1::Blocker> blockers = std::move(inspection.blockers);
   blockers.insert(blockers.end(), target.blockers().begin(), target.blockers().end());
   if (!blockers.empty()) {
@@ -185,12 +189,11 @@ Result<> SourceSteps::ShipImage(const std::stop_token& stop) {
   request.set_stream("image");
   request.mutable_image()->set_image_id(image.id);
   request.mutable_image()->set_image_name(container_.image_name);
-  return SendWhilePeerReceives(*peer_, request, 0, ship_options_,
-                               image_bytes_, stop, [&](ByteSink& sink) -> Result<> {
-                                 TRY(SaveImageWithout(node_.docker(), image.id, layers_present_,
-                                                      sink));
-                                 return {};
-                               });
+  return SendWhilePeerReceives(
+      *peer_, request, 0, ship_options_, image_bytes_, stop, [&](ByteSink& sink) -> Result<> {
+        TRY(SaveImageWithout(node_.docker(), image.id, layers_present_, sink));
+        return {};
+      });
 }
 
 Result<> SourceSteps::CreateReplica(const std::stop_token& stop) {
@@ -198,16 +201,15 @@ Result<> SourceSteps::CreateReplica(const std::stop_token& stop) {
   request.set_migration_id(record_id_);
   const v1::CreateReplicaReply reply =
       TRY(peer_->CreateReplica(request, {.timeout = limits::kRestoreTimeout, .stop = stop}));
-  progress_.Update([&](v1::Migration& migration) {
-    migration.set_target_container_id(reply.container_id());
-  });
+  progress_.Update(
+      [&](v1::Migration& migration) { migration.set_target_container_id(reply.container_id()); });
   return {};
 }
 
 Result<> SourceSteps::Presync(const std::stop_token& stop) {
   trees_ = TRY(ContainerTrees(node_, container_, *spec_, record_.migration().options()));
-  files_ = TRY(
-      TreeShipper::Create(*peer_, record_id_, "files", trees_, ship_options_, file_bytes_));
+  files_ =
+      TRY(TreeShipper::Create(*peer_, record_id_, "files", trees_, ship_options_, file_bytes_));
   std::uint64_t previous = UINT64_MAX;
   for (int round = 1; round <= limits::kPresyncRoundsMax; ++round) {
     progress_.SetDetail("files, round " + std::to_string(round));
@@ -225,9 +227,9 @@ Result<> SourceSteps::FreezeContainer() {
   const std::string cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
   const std::string directory = TRY(node_.MigrationDirectory(record_id_));
   // All that follows is in the journal, in one write, before the first of it is done.
-  for (const auto& [kind, name] :
-       {std::pair{v1::UndoItem::DIRECTORY, directory}, {v1::UndoItem::NETWORK_LOCK, pid},
-        {v1::UndoItem::FROZEN_CGROUP, cgroup}}) {
+  for (const auto& [kind, name] : {std::pair{v1::UndoItem::DIRECTORY, directory},
+                                   {v1::UndoItem::NETWORK_LOCK, pid},
+                                   {v1::UndoItem::FROZEN_CGROUP, cgroup}}) {
     v1::UndoItem* item = record_.add_undo();
     item->set_kind(kind);
     item->set_name(name);
@@ -245,8 +247,8 @@ Result<> SourceSteps::FreezeContainer() {
   });
   // From here on the kernel neither acknowledges nor answers anything for the container.
   TRY(LockNetns(netns));
-  *record_.mutable_lineage() = TRY(LineageAtFreeze(node_, container_, netns, *peer_,
-                                                    record_.lineage()));
+  *record_.mutable_lineage() =
+      TRY(LineageAtFreeze(node_, container_, netns, *peer_, record_.lineage()));
   return {};
 }
 
@@ -254,8 +256,7 @@ Result<> SourceSteps::FreezeContainer() {
 // walk found is looked at again.
 Result<> SourceSteps::FindWatches() {
   const auto cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
-  const WatchedPaths watches =
-      TRY(FindWatchedPaths(container_.pid, TRY(CgroupProcesses(cgroup))));
+  const WatchedPaths watches = TRY(FindWatchedPaths(container_.pid, TRY(CgroupProcesses(cgroup))));
   watched_paths_ = watches.found;
   return {};
 }
@@ -297,8 +298,7 @@ Result<> SourceSteps::Freeze(const std::stop_token& stop) {
     return ErrnoError("mkdir " + image, error.value());
   }
   checkpoint_ = TRY(TreeShipper::Create(*peer_, record_id_, "checkpoint",
-                                        {{v1::TreeName::CHECKPOINT, "", image}},
-                                        ship_options_,
+                                        {{v1::TreeName::CHECKPOINT, "", image}}, ship_options_,
                                         checkpoint_bytes_));
   TRY(FindWatches());
   TRY(FreezeContainer());
@@ -425,8 +425,7 @@ Result<> SourceSteps::Fence() {
   const std::string& id = record_.migration().container_id();
   // Without this a restart policy would bring the fenced container back.
   if (auto updated = node_.docker().UpdateRestartPolicy(id, RestartPolicy{}); !updated) {
-    spdlog::warn("migration {}: restart policy of {}: {}", record_id_, id,
-                 updated.error().message);
+    spdlog::warn("migration {}: restart policy of {}: {}", record_id_, id, updated.error().message);
   }
   for (const v1::UndoItem& item : record_.undo()) {
     if (item.kind() == v1::UndoItem::FROZEN_CGROUP) {
@@ -462,7 +461,9 @@ Result<> SourceSteps::Undo() {
   }
   frozen_.reset();
   EndLease();
-  if (Result<PeerClient*> peer = Peer()) {
+  // A fresh daemon does not know whether the target knows of it; telling it does no harm.
+  const bool fresh = !peer_;
+  if (Result<PeerClient*> peer = Peer(); peer && (fresh || reserved_)) {
     v1::PeerAbortRequest request;
     request.set_migration_id(record_id_);
     if (auto aborted = (*peer)->Abort(request, {.timeout = limits::kPeerCallTimeout})) {

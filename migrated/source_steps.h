@@ -10,8 +10,8 @@
 #include <memory>
 #include <optional>
 #include <stop_token>
-#include <thread>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "base/cgroup.h"
@@ -68,6 +68,7 @@ class SourceSteps {
   ContainerInfo container_;
   std::optional<ContainerSpec> spec_;
   std::vector<ShippedTree> trees_;
+  bool reserved_ = false;  // the target may have opened the migration
   bool needs_image_ = false;
   std::uint32_t layers_present_ = 0;
   std::unique_ptr<TreeShipper> files_;

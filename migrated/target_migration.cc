@@ -11,10 +11,10 @@
 #include "base/limits.h"
 #include "base/netns.h"
 #include "migrated/compatibility.h"
-#include "migrated/docker/image_transfer.h"
 #include "migrated/container_processes.h"
-#include "migrated/log_tree.h"
+#include "migrated/docker/image_transfer.h"
 #include "migrated/host_undo.h"
+#include "migrated/log_tree.h"
 #include "migrated/network/netlock.h"
 #include "migrated/oci_runtime/replica_tasks.h"
 #include "migrated/oci_runtime/ticket.h"
@@ -60,12 +60,12 @@ class CallScope {
 
 }  // namespace
 
-#define MIGRATE_ONE_CALL_AT_A_TIME()                                                          \
-  const CallScope call_scope(calls_, last_contact_ms_);                                       \
-  std::unique_lock lock(mutex_, kCallQueue);                                                  \
-  if (!lock.owns_lock()) {                                                                    \
-    return MakeError(ErrorCode::kUnavailable,                                                 \
-                     "the target is still busy with an earlier call of migration " + id_);    \
+#define MIGRATE_ONE_CALL_AT_A_TIME()                                                       \
+  const CallScope call_scope(calls_, last_contact_ms_);                                    \
+  std::unique_lock lock(mutex_, kCallQueue);                                               \
+  if (!lock.owns_lock()) {                                                                 \
+    return MakeError(ErrorCode::kUnavailable,                                              \
+                     "the target is still busy with an earlier call of migration " + id_); \
   }
 
 TargetMigration::TargetMigration(Node& node, v1::MigrationRecord record)
@@ -82,8 +82,8 @@ void TargetMigration::Touch() { last_contact_ms_ = NowMs(); }
 Result<> TargetMigration::RequireOpen() const {
   if (ended_) {
     return MakeError(ErrorCode::kFailedPrecondition,
-                     "migration " + id_ + " has ended at the target: " +
-                         progress_.Snapshot().failure().message(),
+                     "migration " + id_ +
+                         " has ended at the target: " + progress_.Snapshot().failure().message(),
                      "MIGRATION_ENDED");
   }
   return {};
@@ -143,6 +143,7 @@ Result<v1::ReceiveReply> TargetMigration::Receive(const v1::ReceiveRequest& requ
                                                   const std::stop_token& stop) {
   // Files and checkpoint arrive at the same time: these calls do not exclude each other.
   const CallScope call_scope(calls_, last_contact_ms_);
+  const CallScope receiving(receiving_, last_contact_ms_);
   TRY(RequireOpen());
   return request.has_image() ? ReceiveImage(request, stop) : ReceiveTrees(request, stop);
 }
@@ -177,9 +178,8 @@ Result<v1::CreateReplicaReply> TargetMigration::CreateReplica() {
     options.on_create = OnCreated();
     replica_ = TRY(CreateOnTarget(node_.docker(), *spec_, options));
     record_.set_replica_id(replica_->id);
-    progress_.Update([&](v1::Migration& migration) {
-      migration.set_target_container_id(replica_->id);
-    });
+    progress_.Update(
+        [&](v1::Migration& migration) { migration.set_target_container_id(replica_->id); });
     TRY(Save());
   }
   v1::CreateReplicaReply reply;
@@ -221,7 +221,7 @@ Result<std::string> TargetMigration::TreeRoot(const v1::TreeName& tree) {
   return path;
 }
 
-Result<FileTreeReceiver*> TargetMigration::ReceiverFor(const v1::TreeName& tree) {
+Result<std::shared_ptr<FileTreeReceiver>> TargetMigration::ReceiverFor(const v1::TreeName& tree) {
   const std::lock_guard lock(mutex_);
   const std::string key = std::to_string(tree.kind()) + tree.name();
   auto& receiver = receivers_[key];
@@ -229,12 +229,12 @@ Result<FileTreeReceiver*> TargetMigration::ReceiverFor(const v1::TreeName& tree)
     const std::string root = TRY(TreeRoot(tree));
     FileTreeReceiverOptions options;
     // Only a writable layer has devices of its own (whiteouts); elsewhere they are not followed.
-    options.allow_devices = tree.kind() == v1::TreeName::WRITABLE_LAYER ||
-                            tree.kind() == v1::TreeName::VOLUME;
-    receiver = std::make_unique<FileTreeReceiver>(TRY(OpenFile(root, O_RDONLY | O_DIRECTORY)),
-                                                  options);
+    options.allow_devices =
+        tree.kind() == v1::TreeName::WRITABLE_LAYER || tree.kind() == v1::TreeName::VOLUME;
+    receiver =
+        std::make_shared<FileTreeReceiver>(TRY(OpenFile(root, O_RDONLY | O_DIRECTORY)), options);
   }
-  return receiver.get();
+  return receiver;
 }
 
 Result<v1::ReceiveReply> TargetMigration::ReceiveTrees(const v1::ReceiveRequest& request,
@@ -281,10 +281,10 @@ Result<> TargetMigration::StartReplica(std::uint64_t memory_bytes) {
       replica_->id, limits::kRestoreTimeout + limits::TimeForMemory(memory_bytes));
   if (!started) {
     const std::string reason = RestoreFailure(node_.config().runtime_state_dir, replica_->id);
-    return MakeError(ErrorCode::kInternal,
-                     "the replica could not be restored: " +
-                         (reason.empty() ? started.error().message : reason),
-                     "RESTORE_FAILED");
+    return MakeError(
+        ErrorCode::kInternal,
+        "the replica could not be restored: " + (reason.empty() ? started.error().message : reason),
+        "RESTORE_FAILED");
   }
   return {};
 }
@@ -302,8 +302,8 @@ Result<std::uint32_t> TargetMigration::CheckStopped() {
     const char state = TRY(TaskState(task));
     if (state != 'T' && state != 't') {
       return MakeError(ErrorCode::kInternal,
-                       "task " + std::to_string(task) + " of the replica is not stopped: " +
-                           "it was started, not restored",
+                       "task " + std::to_string(task) +
+                           " of the replica is not stopped: " + "it was started, not restored",
                        "RESTORE_FAILED");
     }
   }
@@ -366,9 +366,8 @@ Result<> TargetMigration::Activate() {
   const auto cgroup = TRY(FindFreezerCgroup(pid, record_.replica_id()));
   TRY(RearmExpiredTimers(TRY(CgroupProcesses(cgroup))));
   // Processes that a signal had stopped before the checkpoint stay stopped.
-  return ResumeReplica(
-      cgroup,
-      TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image")));
+  return ResumeReplica(cgroup,
+                       TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image")));
 }
 
 // After the client has its answer: what must be done, but not at once.
@@ -406,9 +405,21 @@ void TargetMigration::SettleDown() {
   ended_ = true;
 }
 
+// What is being received writes to the trees and the record that an abort removes.
+bool TargetMigration::WaitForReceivers() const {
+  const auto until = Clock::now() + kCallQueue;
+  while (receiving_ > 0 && Clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return receiving_ == 0;
+}
+
 Result<v1::PeerAbortReply> TargetMigration::Abort(const Error& why) {
   const CallScope call_scope(calls_, last_contact_ms_);
   node_.ship().ForgetMigration(id_);  // ends what is being received
+  if (!WaitForReceivers()) {
+    return MakeError(ErrorCode::kUnavailable, "the target is still busy; it will clean up itself");
+  }
   std::unique_lock lock(mutex_, kCallQueue);
   if (!lock.owns_lock()) {
     return MakeError(ErrorCode::kUnavailable, "the target is still busy; it will clean up itself");
@@ -477,7 +488,8 @@ void TargetMigration::CheckLease() {
     return;
   }
   if (record_.decision() == v1::DECISION_UNDECIDED) {
-    (void)AbortLocked(MakeError(ErrorCode::kUnavailable, "the source has been silent for too long"));
+    (void)AbortLocked(
+        MakeError(ErrorCode::kUnavailable, "the source has been silent for too long"));
     node_.ship().ForgetMigration(id_);
   } else {
     AskSource();
@@ -486,8 +498,7 @@ void TargetMigration::CheckLease() {
 
 void TargetMigration::Recover() {
   const std::lock_guard lock(mutex_);
-  if (record_.decision() == v1::DECISION_ABORTED ||
-      record_.decision() == v1::DECISION_UNDECIDED) {
+  if (record_.decision() == v1::DECISION_ABORTED || record_.decision() == v1::DECISION_UNDECIDED) {
     (void)AbortLocked(MakeError(ErrorCode::kAborted, "the target's daemon was restarted"));
   } else if (record_.decision() == v1::DECISION_ACTIVATED) {
     settle_ = std::jthread([this] { SettleDown(); });

@@ -3,7 +3,8 @@
 //
 // Until Commit everything can be undone: all that is made here is in the record's undo list, in the
 // journal, before it is made. Prepared (Restore has answered) means that the target can go either
-// way and does not decide by itself: a fresh daemon, or one whose source is silent, asks the source.
+// way and does not decide by itself: a fresh daemon, or one whose source is silent, asks the
+// source.
 //
 // Thread-safe.
 #pragma once
@@ -58,7 +59,8 @@ class TargetMigration {
   OnCreate OnCreated();
   Result<> AddUndo(v1::UndoItem::Kind kind, const std::string& name, const std::string& detail);
   Result<std::string> TreeRoot(const v1::TreeName& tree);
-  Result<FileTreeReceiver*> ReceiverFor(const v1::TreeName& tree);
+  Result<std::shared_ptr<FileTreeReceiver>> ReceiverFor(const v1::TreeName& tree);
+  bool WaitForReceivers() const;
   Result<v1::ReceiveReply> ReceiveImage(const v1::ReceiveRequest& request,
                                         const std::stop_token& stop);
   Result<v1::ReceiveReply> ReceiveTrees(const v1::ReceiveRequest& request,
@@ -74,15 +76,16 @@ class TargetMigration {
 
   Node& node_;
   const std::string id_;
-  std::timed_mutex mutex_;  // one call at a time; guards all below
+  std::timed_mutex mutex_;   // one call at a time; guards all below
   std::mutex record_mutex_;  // inside mutex_: Receive adds to the record without it
   v1::MigrationRecord record_;
   Progress progress_;
   std::optional<ContainerSpec> spec_;
   std::optional<CreatedContainer> replica_;
-  std::map<std::string, std::unique_ptr<FileTreeReceiver>> receivers_;
+  std::map<std::string, std::shared_ptr<FileTreeReceiver>> receivers_;
 
   std::atomic<int> calls_ = 0;
+  std::atomic<int> receiving_ = 0;  // of calls_, those that read a stream, without mutex_
   std::atomic<std::int64_t> last_contact_ms_ = 0;
   std::atomic<bool> ended_ = false;
   std::jthread settle_;  // what may take its time after the replica has gone live

@@ -31,10 +31,10 @@ struct StepRow {
   Step step;
   std::string_view name;
   v1::Phase phase;
-  MayRun may_run;    // whose copy may execute instructions during the step
-  bool abortable;    // by the operator or the deadline
-  Step next;         // when it is done
-  Step on_failure;   // where a failure or an abort leads
+  MayRun may_run;   // whose copy may execute instructions during the step
+  bool abortable;   // by the operator or the deadline
+  Step next;        // when it is done
+  Step on_failure;  // where a failure or an abort leads
   std::string_view what;
 };
 
@@ -49,8 +49,8 @@ inline constexpr std::array kStepTable = {
             Step::kUndo, "ship files in rounds while the container runs"},
     StepRow{Step::kFreeze, "freeze", v1::PHASE_CHECKPOINT, MayRun::kNobody, true, Step::kShip,
             Step::kUndo, "freeze, lock the network, ship what changed, checkpoint"},
-    StepRow{Step::kShip, "ship", v1::PHASE_SHIP, MayRun::kNobody, true, Step::kRestore,
-            Step::kUndo, "ship the rest of the checkpoint"},
+    StepRow{Step::kShip, "ship", v1::PHASE_SHIP, MayRun::kNobody, true, Step::kRestore, Step::kUndo,
+            "ship the rest of the checkpoint"},
     StepRow{Step::kRestore, "restore", v1::PHASE_RESTORE, MayRun::kNobody, true, Step::kCommit,
             Step::kUndo, "restore the replica, stopped, its network locked"},
     StepRow{Step::kCommit, "commit", v1::PHASE_CUTOVER, MayRun::kNobody, false, Step::kHandOff,
@@ -59,8 +59,8 @@ inline constexpr std::array kStepTable = {
             Step::kHandOff, "lead the traffic to the replica and let it run"},
     StepRow{Step::kFence, "fence", v1::PHASE_CLEANUP, MayRun::kTarget, false, Step::kEnded,
             Step::kEnded, "end the source container silently and rename it"},
-    StepRow{Step::kUndo, "undo", v1::PHASE_UNDO, MayRun::kSource, false, Step::kEnded,
-            Step::kEnded, "let the source go on, then clean the target"},
+    StepRow{Step::kUndo, "undo", v1::PHASE_UNDO, MayRun::kSource, false, Step::kEnded, Step::kEnded,
+            "let the source go on, then clean the target"},
     StepRow{Step::kEnded, "ended", v1::PHASE_DONE, MayRun::kNobody, false, Step::kEnded,
             Step::kEnded, "nothing left to do"},
 };

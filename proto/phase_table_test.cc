@@ -25,8 +25,10 @@ const char* NameOf(MayRun may_run) {
 
 std::string Rendered() {
   std::ostringstream text;
-  text << "# Steps of a migration\n\nGenerated from [proto/phase_table.h](../proto/phase_table.h).\n\n"
-       << "| step | phase shown | what happens | whose copy may run | can be aborted | next | after a "
+  text << "# Steps of a migration\n\nGenerated from "
+          "[proto/phase_table.h](../proto/phase_table.h).\n\n"
+       << "| step | phase shown | what happens | whose copy may run | can be aborted | next | "
+          "after a "
           "failure |\n|---|---|---|---|---|---|---|\n";
   for (const StepRow& row : kStepTable) {
     text << "| " << row.name << " | " << PhaseName(row.phase) << " | " << row.what << " | "
