@@ -371,13 +371,13 @@ Result<> SourceSteps::PassCommitPoint() {
 
 Result<> SourceSteps::HandOff() {
   PeerClient* peer = TRY(Peer());
-  Result<> relay;
-  std::jthread lead([&] { relay = SetUpOwnRelay(node_, record_); });
+  // Before the replica runs: what it sent into a relay that is not there yet would be lost, and
+  // cost its client a retransmission time-out.
+  const Result<> relay = SetUpOwnRelay(node_, record_);
   v1::CommitRequest request;
   request.set_migration_id(record_id_);
   const Result<v1::CommitReply> committed =
       peer->Commit(request, {.timeout = limits::kRestoreTimeout});
-  lead.join();
   if (!committed) {
     return committed.error();
   }
