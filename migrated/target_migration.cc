@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
 
+#include <condition_variable>
 #include <filesystem>
 
 #include "base/cgroup.h"
@@ -139,21 +140,52 @@ Result<v1::PrepareReply> TargetMigration::Prepare(const v1::PrepareRequest& requ
   return reply;
 }
 
+// The thread reads the stream to its end, whatever becomes of the calls that wait for it. It ends
+// at the latest when the stream does: with the migration, or some time after the source's last
+// sign.
+struct TargetMigration::Reception {
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::optional<Result<v1::ReceiveReply>> result;  // guarded by mutex
+  std::jthread thread;
+};
+
+std::shared_ptr<TargetMigration::Reception> TargetMigration::ReceptionOf(
+    const v1::ReceiveRequest& request) {
+  const std::lock_guard lock(receptions_mutex_);
+  auto& reception = receptions_[request.stream() + "/" + std::to_string(request.number())];
+  if (!reception) {
+    reception = std::make_shared<Reception>();
+    ++receiving_;
+    reception->thread = std::jthread([this, request, own = reception.get()] {
+      Result<v1::ReceiveReply> result =
+          request.has_image() ? ReceiveImage(request) : ReceiveTrees(request);
+      --receiving_;
+      const std::lock_guard done(own->mutex);
+      own->result = std::move(result);
+      own->changed.notify_all();
+    });
+  }
+  return reception;
+}
+
 Result<v1::ReceiveReply> TargetMigration::Receive(const v1::ReceiveRequest& request,
                                                   const std::stop_token& stop) {
   // Files and checkpoint arrive at the same time: these calls do not exclude each other.
   const CallScope call_scope(calls_, last_contact_ms_);
-  const CallScope receiving(receiving_, last_contact_ms_);
   TRY(RequireOpen());
-  return request.has_image() ? ReceiveImage(request, stop) : ReceiveTrees(request, stop);
+  const auto reception = ReceptionOf(request);
+  std::unique_lock lock(reception->mutex);
+  if (!reception->changed.wait(lock, stop, [&] { return reception->result.has_value(); })) {
+    return MakeError(ErrorCode::kCancelled, "the call was cancelled");
+  }
+  return *reception->result;
 }
 
-Result<v1::ReceiveReply> TargetMigration::ReceiveImage(const v1::ReceiveRequest& request,
-                                                       const std::stop_token& stop) {
+Result<v1::ReceiveReply> TargetMigration::ReceiveImage(const v1::ReceiveRequest& request) {
   progress_.EnterPhase(v1::PHASE_PRESYNC);
   const std::string& image_id = request.image().image_id();
-  auto source = TRY(node_.ship().Accept(StreamKey{id_, request.stream(), request.number()},
-                                        ReceiveOptions{.stop = stop}));
+  auto source = TRY(node_.ship().Accept(StreamKey{id_, request.stream(), request.number()}));
   if (auto loaded = ::migrate::ReceiveImage(node_.docker(), image_id, request.image().image_name(),
                                             *source, OnCreated());
       !loaded) {
@@ -237,10 +269,8 @@ Result<std::shared_ptr<FileTreeReceiver>> TargetMigration::ReceiverFor(const v1:
   return receiver;
 }
 
-Result<v1::ReceiveReply> TargetMigration::ReceiveTrees(const v1::ReceiveRequest& request,
-                                                       const std::stop_token& stop) {
-  auto source = TRY(node_.ship().Accept(StreamKey{id_, request.stream(), request.number()},
-                                        ReceiveOptions{.stop = stop}));
+Result<v1::ReceiveReply> TargetMigration::ReceiveTrees(const v1::ReceiveRequest& request) {
+  auto source = TRY(node_.ship().Accept(StreamKey{id_, request.stream(), request.number()}));
   v1::ReceiveReply reply;
   for (const v1::TreeName& tree : request.trees().trees()) {
     auto receiver = ReceiverFor(tree);

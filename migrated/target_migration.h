@@ -36,6 +36,8 @@ class TargetMigration {
 
   // Every blocker of this host. Without `dry_run` in the request also opens the migration.
   Result<v1::PrepareReply> Prepare(const v1::PrepareRequest& request);
+  // A call that is lost with its connection does not end the receiving: the same request again
+  // waits for the same stream. `stop` ends the waiting only.
   Result<v1::ReceiveReply> Receive(const v1::ReceiveRequest& request, const std::stop_token& stop);
   Result<v1::CreateReplicaReply> CreateReplica();
   Result<v1::RestoreReply> Restore(const v1::RestoreRequest& request);
@@ -61,10 +63,10 @@ class TargetMigration {
   Result<std::string> TreeRoot(const v1::TreeName& tree);
   Result<std::shared_ptr<FileTreeReceiver>> ReceiverFor(const v1::TreeName& tree);
   bool WaitForReceivers() const;
-  Result<v1::ReceiveReply> ReceiveImage(const v1::ReceiveRequest& request,
-                                        const std::stop_token& stop);
-  Result<v1::ReceiveReply> ReceiveTrees(const v1::ReceiveRequest& request,
-                                        const std::stop_token& stop);
+  struct Reception;  // one stream that is being received
+  std::shared_ptr<Reception> ReceptionOf(const v1::ReceiveRequest& request);
+  Result<v1::ReceiveReply> ReceiveImage(const v1::ReceiveRequest& request);
+  Result<v1::ReceiveReply> ReceiveTrees(const v1::ReceiveRequest& request);
   Result<> StartReplica(std::uint64_t memory_bytes);
   Result<std::uint32_t> CheckStopped();
   Result<> Activate();
@@ -88,6 +90,8 @@ class TargetMigration {
   std::atomic<int> receiving_ = 0;  // of calls_, those that read a stream, without mutex_
   std::atomic<std::int64_t> last_contact_ms_ = 0;
   std::atomic<bool> ended_ = false;
+  std::mutex receptions_mutex_;
+  std::map<std::string, std::shared_ptr<Reception>> receptions_;  // guarded by it
   std::jthread settle_;  // what may take its time after the replica has gone live
 };
 

@@ -5,6 +5,8 @@
 #include <thread>
 
 #include "base/file_util.h"
+#include "base/limits.h"
+#include "base/stop_wait.h"
 #include "migrated/ship/chunk_stream.h"
 
 namespace migrate {
@@ -28,6 +30,20 @@ SendOptions ToSendOptions(const ShipOptions& options, const std::stop_token& sto
   return sender;
 }
 
+// The call waits at the target for as long as the stream takes. One that is lost with its
+// connection, as the stream's own may be, is made again.
+Result<v1::ReceiveReply> ReceiveAtPeer(PeerClient& peer, const v1::ReceiveRequest& request,
+                                       const std::stop_token& stop) {
+  for (int attempt = 1;; ++attempt) {
+    auto received = peer.Receive(request, {.timeout = kReceiveTimeout, .stop = stop});
+    if (received || received.error().reason != "PEER_UNREACHABLE" ||
+        attempt > limits::kStreamReconnects ||
+        WaitForStop(stop, attempt * limits::kStreamReconnectDelay)) {
+      return received;
+    }
+  }
+}
+
 }  // namespace
 
 Result<> SendWhilePeerReceives(PeerClient& peer, const v1::ReceiveRequest& request,
@@ -39,7 +55,7 @@ Result<> SendWhilePeerReceives(PeerClient& peer, const v1::ReceiveRequest& reque
   Result<v1::ReceiveReply> received;
   bool receiver_failed_first = false;
   std::jthread receiver([&] {
-    received = peer.Receive(request, {.timeout = kReceiveTimeout, .stop = both.get_token()});
+    received = ReceiveAtPeer(peer, request, both.get_token());
     if (!received && !both.stop_requested()) {
       receiver_failed_first = true;
       both.request_stop();

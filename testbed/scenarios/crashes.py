@@ -1,5 +1,6 @@
 """Daemons that are killed at awkward moments: the container runs on exactly one side, and nothing is left on the other."""
 
+import os
 import signal
 
 from common import expect, start
@@ -69,3 +70,24 @@ def scenario_crash_of_the_target_daemon(tb):
 
 scenario_crash_of_the_source_daemon.timeout = 240
 scenario_crash_of_the_target_daemon.timeout = 240
+
+
+def scenario_connections_between_the_daemons_break(tb):
+    """All of them at once, three times while files are shipped: the move goes on where it was."""
+    tb.load("redis")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-v", "/big"])
+    tb.a.docker("exec", "redis1", "dd", "if=/dev/urandom", "of=/big/file", "bs=1M", "count=32")
+    process = begin(tb, ["--bandwidth", "5M"])
+    cut = ("table ip cut { chain input { type filter hook input priority 0; "
+           "tcp sport 7070 reject with tcp reset; }; }")
+    for _ in range(3):
+        tb.client.exec("sleep", "1.2")
+        expect("still shipping", process.poll(), None)
+        tb.a.exec("nft", cut)
+        tb.client.exec("sleep", "0.3")
+        tb.a.exec("nft", "delete table ip cut")
+    expect("exit code", process.wait(60), 0)
+    expect("runs on", where(tb), ["b"])
+    volume = tb.b.inspect("redis1")["Mounts"][0]["Source"]
+    expect("size of the file", os.path.getsize(f"{volume}/file"), 32 << 20)
