@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "base/cgroup.h"
 #include "base/netns.h"
 #include "migrated/host_undo.h"
 #include "migrated/network/relay.h"
@@ -56,18 +57,34 @@ class Collector {
       for (int i = record.undo_size() - 1; i >= 0; --i) {
         const v1::UndoItem& undo = record.undo(i);
         Item(v1::UndoItem::Kind_Name(undo.kind()), undo.name(), id, [&]() -> Result<> {
-          auto done = UndoOnHost(node_, undo);
+          Result<> done = Settle(record, undo);
           if (!done) {
             *left.add_undo() = undo;
-            return done.error();
           }
-          return {};
+          return done;
         });
       }
       if (request_.remove()) {
         TRY(node_.journal().Put(left));
       }
     }
+    return {};
+  }
+
+  // Past the commit point the source is never let go again: there would be two copies. What its
+  // fence could not end is ended now, and its network lock goes with it.
+  Result<> Settle(const v1::MigrationRecord& record, const v1::UndoItem& undo) {
+    const bool committed =
+        record.decision() == v1::DECISION_COMMITTED || record.decision() == v1::DECISION_ACTIVATED;
+    if (committed && record.migration().role() == v1::ROLE_SOURCE) {
+      if (undo.kind() == v1::UndoItem::NETWORK_LOCK) {
+        return {};
+      }
+      if (undo.kind() == v1::UndoItem::FROZEN_CGROUP) {
+        return std::filesystem::exists(undo.name()) ? KillCgroup(undo.name()) : Result<>();
+      }
+    }
+    TRY(UndoOnHost(node_, undo));
     return {};
   }
 

@@ -257,6 +257,23 @@ v1::GetDecisionReply::Decision Registry::DecisionOf(const std::string& id) {
   }
 }
 
+std::optional<std::string> Registry::ActivatedReplica(const std::string& id) {
+  if (FindTarget(id)) {
+    return std::nullopt;  // it answers for itself
+  }
+  const auto records = node_.journal().Migrations();
+  if (!records) {
+    return std::nullopt;
+  }
+  for (const v1::MigrationRecord& record : *records) {
+    if (record.migration().id() == id && record.migration().role() == v1::ROLE_TARGET &&
+        record.decision() == v1::DECISION_ACTIVATED) {
+      return record.replica_id();
+    }
+  }
+  return std::nullopt;
+}
+
 void Registry::CheckLeases() {
   std::vector<std::shared_ptr<TargetMigration>> targets;
   {

@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,9 @@ class Registry {
   void ForgetTarget(const std::string& id);
 
   v1::GetDecisionReply::Decision DecisionOf(const std::string& id);
+
+  // The replica of a migration that came in and went live before this daemon started.
+  std::optional<std::string> ActivatedReplica(const std::string& id);
 
   // Called every few seconds by the daemon's loop.
   void CheckLeases();

@@ -202,6 +202,11 @@ class PeerService final : public v1::Peer::Service {
   }
 
   Status Commit(ServerContext*, const v1::CommitRequest* request, v1::CommitReply* reply) override {
+    if (const auto activated = registry_.ActivatedReplica(request->migration_id())) {
+      // The answer to an earlier call was lost, and this daemon has been restarted since.
+      reply->set_container_id(*activated);
+      return Status::OK;
+    }
     return With<v1::CommitReply>(*request, reply,
                                  [](TargetMigration& target) { return target.Commit(); });
   }

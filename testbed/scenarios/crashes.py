@@ -72,6 +72,26 @@ scenario_crash_of_the_source_daemon.timeout = 240
 scenario_crash_of_the_target_daemon.timeout = 240
 
 
+def scenario_crash_of_both_daemons_at_the_cutover(tb):
+    """The source's daemon dies with its commit unconfirmed, and comes back to a target that has forgotten the calls."""
+    tb.load("redis")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis")
+    process = begin(tb, [])
+    wait_until(lambda: shown(tb, "cutover") or process.poll() is not None, 30, "phase cutover", pause=0.005)
+    tb.a.stop_daemon(signal.SIGKILL)
+    tb.client.exec("sleep", "1")  # the target may finish what it was told
+    tb.b.stop_daemon(signal.SIGKILL)
+    tb.b.start_daemon()
+    tb.a.start_daemon()
+    process.wait(60)
+    wait_until(lambda: len(where(tb)) == 1 and not active(tb), 60, "one side runs it and all is settled")
+    print(f"the container runs on {where(tb)[0]}")
+    for host in tb.hosts:
+        if "in doubt" in host.migrate_run("list").stdout:
+            raise Failed(f"{host.node} is in doubt: {host.migrate_run('list').stdout}")
+
+
 def scenario_connections_between_the_daemons_break(tb):
     """All of them at once, three times while files are shipped: the move goes on where it was."""
     tb.load("redis")
