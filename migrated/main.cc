@@ -14,6 +14,7 @@
 #include <string>
 
 #include "migrated/config.h"
+#include "migrated/fault_point.h"
 #include "migrated/journal.h"
 #include "migrated/node.h"
 #include "migrated/registry.h"
@@ -126,6 +127,14 @@ Result<> Serve(const Config& config) {
   return {};
 }
 
+void ListFaultPoints() {
+  for (const FaultRow& row : kFaultTable) {
+    std::printf("%-16s %s %-10s %s\n", std::string(row.name).c_str(),
+                row.side == FaultSide::kSource ? "source" : "target",
+                std::string(row.phase).c_str(), row.after_commit ? "after" : "before");
+  }
+}
+
 }  // namespace
 
 int Main(int argc, char** argv) {
@@ -143,9 +152,21 @@ int Main(int argc, char** argv) {
   app.add_flag("--insecure-anywhere", flags.insecure_anywhere,
                "with --insecure: even on an address that is not private");
   app.add_option("--log-level", flags.log_level, "trace, debug, info, warn or error");
+  bool list_fault_points = false;
+  app.add_flag("--list-fault-points", list_fault_points,
+               "for tests: the points that MIGRATED_FAULTS can name")
+      ->group("");
   CLI11_PARSE(app, argc, argv);
+  if (list_fault_points) {
+    ListFaultPoints();
+    return 0;
+  }
 
   std::signal(SIGPIPE, SIG_IGN);
+  if (const Result<> faults = LoadFaults(); !faults) {
+    std::fprintf(stderr, "migrated: %s\n", faults.error().message.c_str());
+    return 2;
+  }
   const Result<Config> config = Configure(flags);
   if (!config) {
     std::fprintf(stderr, "migrated: %s\n", config.error().message.c_str());

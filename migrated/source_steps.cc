@@ -13,6 +13,7 @@
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
 #include "migrated/docker/image_transfer.h"
+#include "migrated/fault_point.h"
 #include "migrated/host_undo.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/relay.h"
@@ -174,12 +175,12 @@ Result<> SourceSteps::Preflight(const std::stop_token& stop) {
   needs_image_ = target.needs_image();
   layers_present_ = target.layers_present();
   KeepLease();
-  return {};
+  return Fault(FaultPoint::kPrepared);
 }
 
 Result<> SourceSteps::ShipImage(const std::stop_token& stop) {
   if (!needs_image_) {
-    return {};
+    return Fault(FaultPoint::kImageShipped);
   }
   const ImageInfo image = TRY(node_.docker().InspectImage(container_.image_id));
   image_total_ = layers_present_ == 0 ? static_cast<std::uint64_t>(image.size) : 0;
@@ -189,11 +190,12 @@ Result<> SourceSteps::ShipImage(const std::stop_token& stop) {
   request.set_stream("image");
   request.mutable_image()->set_image_id(image.id);
   request.mutable_image()->set_image_name(container_.image_name);
-  return SendWhilePeerReceives(
+  TRY(SendWhilePeerReceives(
       *peer_, request, 0, ship_options_, image_bytes_, stop, [&](ByteSink& sink) -> Result<> {
         TRY(SaveImageWithout(node_.docker(), image.id, layers_present_, sink));
         return {};
-      });
+      }));
+  return Fault(FaultPoint::kImageShipped);
 }
 
 Result<> SourceSteps::CreateReplica(const std::stop_token& stop) {
@@ -203,7 +205,7 @@ Result<> SourceSteps::CreateReplica(const std::stop_token& stop) {
       TRY(peer_->CreateReplica(request, {.timeout = limits::kRestoreTimeout, .stop = stop}));
   progress_.Update(
       [&](v1::Migration& migration) { migration.set_target_container_id(reply.container_id()); });
-  return {};
+  return Fault(FaultPoint::kReplicaCreated);
 }
 
 Result<> SourceSteps::Presync(const std::stop_token& stop) {
@@ -219,7 +221,7 @@ Result<> SourceSteps::Presync(const std::stop_token& stop) {
     }
     previous = bytes;
   }
-  return {};
+  return Fault(FaultPoint::kPresynced);
 }
 
 Result<> SourceSteps::FreezeContainer() {
@@ -240,6 +242,7 @@ Result<> SourceSteps::FreezeContainer() {
   const OwnedFd netns = TRY(OpenNetns(container_.pid));
   freeze_start_ = Clock::now();
   frozen_ = TRY(FrozenCgroup::Freeze(cgroup));
+  TRY(Fault(FaultPoint::kFrozen));
   progress_.Update([&](v1::Migration& migration) {
     migration.set_setup_time_ms(migration.total_time_ms());
     migration.set_freezing_time_us(
@@ -247,6 +250,7 @@ Result<> SourceSteps::FreezeContainer() {
   });
   // From here on the kernel neither acknowledges nor answers anything for the container.
   TRY(LockNetns(netns));
+  TRY(Fault(FaultPoint::kLocked));
   *record_.mutable_lineage() =
       TRY(LineageAtFreeze(node_, container_, netns, *peer_, record_.lineage()));
   return {};
@@ -320,6 +324,7 @@ Result<> SourceSteps::Freeze(const std::stop_token& stop) {
   send_pages.join();
   TRY(checkpoint);
   TRY(pages);
+  TRY(Fault(FaultPoint::kCheckpointed));
   if (stop.stop_requested()) {
     return MakeError(ErrorCode::kCancelled, "cancelled");
   }
@@ -336,7 +341,7 @@ Result<> SourceSteps::Ship(const std::stop_token& stop) {
   progress_.Update([&](v1::Migration& migration) {
     migration.set_ship_ms(Milliseconds(Clock::now() - step_start_));
   });
-  return {};
+  return Fault(FaultPoint::kShipped);
 }
 
 Result<> SourceSteps::Restore(const std::stop_token& stop) {
@@ -353,13 +358,14 @@ Result<> SourceSteps::Restore(const std::stop_token& stop) {
   });
   spdlog::debug("migration {}: {} tasks restored in {:.0f} ms", record_id_, reply.tasks(),
                 reply.docker_start_ms());
-  return {};
+  return Fault(FaultPoint::kRestored);
 }
 
 // The commit point. When the write has returned, only the target may run; when it has failed, the
 // record says so and the source goes on.
 Result<> SourceSteps::PassCommitPoint() {
   cutover_start_ = Clock::now();
+  TRY(Fault(FaultPoint::kBeforeCommit));
   record_.set_decision(v1::DECISION_COMMITTED);
   if (Result<> saved = save_(); !saved) {
     record_.set_decision(v1::DECISION_UNDECIDED);
@@ -370,10 +376,12 @@ Result<> SourceSteps::PassCommitPoint() {
 }
 
 Result<> SourceSteps::HandOff() {
+  TRY(Fault(FaultPoint::kCommitted));
   PeerClient* peer = TRY(Peer());
   // Before the replica runs: what it sent into a relay that is not there yet would be lost, and
   // cost its client a retransmission time-out.
   const Result<> relay = SetUpOwnRelay(node_, record_);
+  TRY(Fault(FaultPoint::kTrafficLed));
   v1::CommitRequest request;
   request.set_migration_id(record_id_);
   const Result<v1::CommitReply> committed =
@@ -381,6 +389,7 @@ Result<> SourceSteps::HandOff() {
   if (!committed) {
     return committed.error();
   }
+  TRY(Fault(FaultPoint::kConfirmed));
   if (!relay) {
     // The container lives; who comes through this host does not reach it.
     spdlog::error("migration {}: relay: {}", record_id_, relay.error().message);
@@ -422,6 +431,7 @@ Result<> SourceSteps::CloseSilently(const std::string& cgroup) {
 }
 
 Result<> SourceSteps::Fence() {
+  TRY(Fault(FaultPoint::kFencing));
   const std::string& id = record_.migration().container_id();
   // Without this a restart policy would bring the fenced container back.
   if (auto updated = node_.docker().UpdateRestartPolicy(id, RestartPolicy{}); !updated) {
@@ -437,6 +447,7 @@ Result<> SourceSteps::Fence() {
   }
   frozen_.reset();
   TRY(LeaveSourceBehind(node_, record_, progress_));
+  TRY(Fault(FaultPoint::kFenced));
   std::error_code error;
   std::filesystem::remove_all(node_.MigrationDirectoryPath(record_id_), error);
   record_.clear_undo();

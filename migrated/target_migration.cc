@@ -14,6 +14,7 @@
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
 #include "migrated/docker/image_transfer.h"
+#include "migrated/fault_point.h"
 #include "migrated/host_undo.h"
 #include "migrated/log_tree.h"
 #include "migrated/network/netlock.h"
@@ -137,6 +138,7 @@ Result<v1::PrepareReply> TargetMigration::Prepare(const v1::PrepareRequest& requ
   TRY(node_.ship().ExpectStreams(id_));
   TRY(AddUndo(v1::UndoItem::DIRECTORY, node_.MigrationDirectoryPath(id_), ""));
   TRY(node_.MigrationDirectory(id_));
+  TRY(Fault(FaultPoint::kTargetPrepared));
   return reply;
 }
 
@@ -214,6 +216,7 @@ Result<v1::CreateReplicaReply> TargetMigration::CreateReplica() {
         [&](v1::Migration& migration) { migration.set_target_container_id(replica_->id); });
     TRY(Save());
   }
+  TRY(Fault(FaultPoint::kTargetCreated));
   v1::CreateReplicaReply reply;
   reply.set_container_id(replica_->id);
   return reply;
@@ -289,6 +292,7 @@ Result<v1::ReceiveReply> TargetMigration::ReceiveTrees(const v1::ReceiveRequest&
   if (TRY(source->Read(end)) != 0) {
     return MakeError(ErrorCode::kDataLoss, "more data than announced in " + request.stream());
   }
+  TRY(Fault(FaultPoint::kTargetReceived));
   return reply;
 }
 
@@ -349,13 +353,16 @@ Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& requ
   progress_.EnterPhase(v1::PHASE_RESTORE);
   *record_.mutable_lineage() = request.lineage();
   const auto start = Clock::now();
+  TRY(Fault(FaultPoint::kTargetRestoring));
   TRY(PlaceLogs(node_.MigrationDirectoryPath(id_) + "/logs", spec_->source_id, *replica_));
   TRY(StartReplica(request.memory_bytes()));
   v1::RestoreReply reply;
   reply.set_docker_start_ms(Milliseconds(Clock::now() - start));
   reply.set_tasks(TRY(CheckStopped()));
+  TRY(Fault(FaultPoint::kTargetRestored));
   record_.set_decision(v1::DECISION_PREPARED);
   TRY(Save());
+  TRY(Fault(FaultPoint::kTargetPromised));
   return reply;
 }
 
@@ -379,10 +386,13 @@ Result<v1::CommitReply> TargetMigration::CommitLocked() {
   const auto start = Clock::now();
   record_.set_decision(v1::DECISION_COMMITTED);
   TRY(Save());
+  TRY(Fault(FaultPoint::kTargetCommitted));
   TRY(Activate());
+  TRY(Fault(FaultPoint::kTargetResumed));
   record_.set_decision(v1::DECISION_ACTIVATED);
   progress_.EnterPhase(v1::PHASE_CLEANUP);
   TRY(Save());
+  TRY(Fault(FaultPoint::kTargetActivated));
   reply.set_activate_ms(Milliseconds(Clock::now() - start));
   settle_ = std::jthread([this] { SettleDown(); });
   return reply;
@@ -392,6 +402,7 @@ Result<> TargetMigration::Activate() {
   const auto pid = static_cast<int>(record_.init_pid());
   const OwnedFd netns = TRY(OpenNetns(pid));
   TRY(ConnectContainerNetwork(node_, record_));
+  TRY(Fault(FaultPoint::kTargetConnected));
   TRY(UnlockNetns(netns));
   const auto cgroup = TRY(FindFreezerCgroup(pid, record_.replica_id()));
   TRY(RearmExpiredTimers(TRY(CgroupProcesses(cgroup))));
