@@ -68,6 +68,7 @@ std::map<std::string, Target> Keys(Config& config) {
       {"tls.key", &config.tls.key},
       {"relay.subnet", &config.relay_subnet},
       {"relay.udp_port", &config.relay_udp_port},
+      {"hand_off.hook", &config.hand_off_hook},
   };
 }
 

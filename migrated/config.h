@@ -42,6 +42,9 @@ struct Config {
   std::string relay_subnet = "198.18.0.0/16";
   std::uint16_t relay_udp_port = 7748;
 
+  // Run by `--network=hook` when a container has left; the admin's, hence not in a request.
+  std::string hand_off_hook;
+
   std::string log_level = "info";
 };
 

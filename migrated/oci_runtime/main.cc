@@ -89,6 +89,9 @@ int Main(const std::vector<std::string>& arguments) {
   if (line.command == "start" && FinishAtStart(line, status)) {
     return status;
   }
+  if (line.command == "start") {
+    ReconnectRelays(line);
+  }
   if (line.command == "kill" && AbandonPendingRestore(line)) {
     return 0;
   }

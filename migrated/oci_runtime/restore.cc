@@ -22,10 +22,12 @@
 #include "base/limits.h"
 #include "base/netns.h"
 #include "base/scope_exit.h"
+#include "base/subprocess.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/relay_plan.h"
 #include "migrated/oci_runtime/bundle.h"
 #include "migrated/oci_runtime/split_restore.h"
+#include "migrated/oci_runtime/standing_plan.h"
 
 namespace migrate {
 namespace {
@@ -345,6 +347,26 @@ Result<int> PidFromState() {
   return pid;
 }
 
+// The pid of the container's init, of which `create` has made everything but the program.
+Result<int> PidOfCreated(const CommandLine& line) {
+  std::vector<std::string> arguments{line.runc.empty() ? "runc" : line.runc};
+  arguments.insert(arguments.end(), line.global.begin(), line.global.end());
+  arguments.insert(arguments.end(), {"state", line.id});
+  const SubprocessOutcome outcome = TRY(RunSubprocess({.argv = arguments}));
+  const json state = json::parse(outcome.stdout_text, nullptr, /*allow_exceptions=*/false);
+  const int pid = outcome.ok() && state.is_object() ? state.value("pid", 0) : 0;
+  if (pid <= 0) {
+    return MakeError(ErrorCode::kInternal, "runc state tells no pid: " + outcome.stderr_text);
+  }
+  return pid;
+}
+
+Result<> SetUpStandingPlan(const CommandLine& line, const std::string& plan) {
+  const OwnedFd host = TRY(OpenNetns(getpid()));
+  const OwnedFd netns = TRY(OpenNetns(TRY(PidOfCreated(line))));
+  return SetUpRelayPlan(host, netns, TRY(RelayPlanFromJson(plan)));
+}
+
 Result<> HookAction(const std::vector<std::string>& arguments) {
   const int pid = TRY(PidFromState());
   if (arguments.size() == 1 && arguments[0] == "lock-network") {
@@ -419,6 +441,20 @@ bool AbandonPendingRestore(const CommandLine& line) {
   static_cast<void>(pending->WaitEnd());
   pending->Remove();
   return true;
+}
+
+void ReconnectRelays(const CommandLine& line) {
+  const auto plan = ReadStandingPlan(line.state_dir, line.id);
+  if (!plan) {
+    return;
+  }
+  const Result<> done = SetUpStandingPlan(line, *plan);
+  if (!done) {
+    const std::string text = "migrate-runtime: the relays of the container do not work: " +
+                             OneLine(done.error().message);
+    std::fprintf(stderr, "%s\n", text.c_str());
+    AppendToLog(line, text);
+  }
 }
 
 int RunHook(const std::vector<std::string>& arguments) {

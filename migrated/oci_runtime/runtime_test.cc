@@ -10,6 +10,7 @@
 
 #include "base/file_util.h"
 #include "base/subprocess.h"
+#include "migrated/oci_runtime/standing_plan.h"
 #include "migrated/oci_runtime/ticket.h"
 
 namespace migrate {
@@ -29,6 +30,7 @@ case "$*" in *' restore '*)
   echo "$PATH" > path; cat "$CRIU_CONFIG_FILE" > config; cp bundle/config.json seen.json
   [ ! -e restore.sh ] || . ./restore.sh
 esac
+case "$*" in *' state '*) echo '{"pid": 1}'; esac
 )sh";
 
 class RuntimeTest : public ::testing::Test {
@@ -122,6 +124,20 @@ TEST_F(RuntimeTest, ATicketTurnsOneCreateIntoARestore) {
   EXPECT_THAT(Read("calls"), HasSubstr("json start " + kId)) << "but only once";
   EXPECT_TRUE(Create().ok());
   EXPECT_THAT(Read("calls"), HasSubstr("json create --bundle")) << "the ticket is used up";
+}
+
+TEST_F(RuntimeTest, RelaysThatDoNotWorkDoNotKeepAContainerFromStarting) {
+  ASSERT_TRUE(WriteStandingPlan(dir_, kId, "no plan"));
+  ASSERT_TRUE(Create().ok());
+  const auto started = Run({"start", kId});
+  EXPECT_TRUE(started.ok());
+  EXPECT_THAT(started.stderr_text, HasSubstr("the relays of the container do not work"));
+  EXPECT_THAT(Read("calls"), HasSubstr("json state " + kId + "\n"));
+  EXPECT_THAT(Read("calls"), HasSubstr("json start " + kId + "\n"));
+
+  ASSERT_TRUE(WriteStandingPlan(dir_, kId, ""));
+  EXPECT_EQ(ReadStandingPlan(dir_, kId), std::nullopt);
+  EXPECT_EQ(Run({"start", kId}).stderr_text, "");
 }
 
 TEST_F(RuntimeTest, AStaleUsedTicketDoesNotSwallowAStart) {
