@@ -4,11 +4,18 @@
 
 #include <cstdio>
 
+#include "proto/ship.pb.h"
+
 namespace migrate {
 
 Client ConnectToDaemon(const std::string& socket) {
   auto channel = grpc::CreateChannel("unix:" + socket, grpc::InsecureChannelCredentials());
   return Client{socket, v1::Control::NewStub(channel)};
+}
+
+std::string ReasonOf(const grpc::Status& status) {
+  v1::Failure failure;
+  return failure.ParseFromString(status.error_details()) ? failure.reason() : std::string();
 }
 
 ExitCode ReportError(const Client& client, const grpc::Status& status) {

@@ -19,6 +19,9 @@ struct Client {
 
 Client ConnectToDaemon(const std::string& socket);
 
+// The machine-readable reason of an error of the daemon, e.g. "NAME_TAKEN"; may be empty.
+std::string ReasonOf(const grpc::Status& status);
+
 // Prints the error as one line and returns its exit code.
 ExitCode ReportError(const Client& client, const grpc::Status& status);
 

@@ -29,19 +29,28 @@ struct MoveCommand {
 ExitCode RunMove(const Client& client, const MoveCommand& command, const OutputOptions& output);
 ExitCode RunPreflight(const Client& client, const MoveCommand& command,
                       const OutputOptions& output);
-// An empty id: the newest migration.
+// An empty id: the whole host at a glance, or, to be watched, the newest migration.
 ExitCode RunStatus(const Client& client, std::string id, bool watch, const OutputOptions& output);
 ExitCode RunList(const Client& client, bool active_only, const OutputOptions& output);
 ExitCode RunAbort(const Client& client, const std::string& id, const OutputOptions& output);
 ExitCode RunGc(const Client& client, bool remove, bool moved, const OutputOptions& output);
+ExitCode RunRelayList(const Client& client, const OutputOptions& output);
+ExitCode RunRelayRemove(const Client& client, const v1::RemoveRelayRequest& request,
+                        const OutputOptions& output);
+// Without a verdict: the same as status.
+ExitCode RunResolve(const Client& client, const v1::ResolveMigrationRequest& request,
+                    const OutputOptions& output);
 ExitCode RunNode(const Client& client, const OutputOptions& output);
 
 // SIGINT and SIGTERM wait for WatchToEnd, also in the threads that gRPC starts later: one that does
 // not block them would take them. Call it before the first use of gRPC.
 sigset_t BlockInterrupts();
 
-// Follows a migration to its end, or until Ctrl-C: the first aborts it, the second detaches.
-ExitCode WatchToEnd(const Client& client, const v1::Migration& started, bool abort_on_interrupt,
+// Follows a migration to its end, or until Ctrl-C. For who started it the first Ctrl-C aborts and
+// the second detaches, and a migration in doubt is an end: that may last until a human comes. Who
+// only watches detaches with the first, and goes on watching a doubt.
+enum class Watcher { kStarter, kSpectator };
+ExitCode WatchToEnd(const Client& client, const v1::Migration& started, Watcher watcher,
                     const OutputOptions& output);
 
 }  // namespace migrate

@@ -23,6 +23,7 @@ constexpr const char* kAbout =
     "  migrate web1 hostB                  move web1 to the daemon on hostB\n"
     "  migrate preflight web1 hostB        every reason why not; changes nothing\n"
     "  migrate --deadline 2m web1 hostB    give up, and let it run here, after two minutes\n"
+    "  migrate status                      what is under way, in doubt, or led on from here\n"
     "  migrate status --watch              follow the newest migration\n";
 
 constexpr const char* kExitCodes =
@@ -30,7 +31,8 @@ constexpr const char* kExitCodes =
     "5 failed and rolled back; 6 deadline; 7 in doubt (never two copies); 8 authentication;\n"
     "9 version mismatch. Any code but 1 and 7 promises that the container runs on the source.";
 
-constexpr std::array kCommands = {"move", "preflight", "status", "list", "abort", "gc", "node"};
+constexpr std::array kCommands = {"move",  "preflight", "status", "list", "abort",
+                                  "relay", "resolve",   "gc",     "node"};
 
 struct Arguments {
   std::string socket = "/run/migrated/migrated.sock";
@@ -46,6 +48,8 @@ struct Arguments {
   bool active = false;
   bool remove = false;
   bool moved = false;
+  v1::RemoveRelayRequest relay;
+  v1::ResolveMigrationRequest resolve;
 };
 
 template <auto Parse>
@@ -63,6 +67,10 @@ void AddMoveOptions(CLI::App& command, Arguments& arguments, bool target_require
   }
   static const std::map<std::string, v1::Mode> kModes{{"auto", v1::MODE_AUTO},
                                                       {"stop", v1::MODE_STOP}};
+  static const std::map<std::string, v1::NetworkMode> kNetworkModes{
+      {"relay", v1::NETWORK_MODE_RELAY},
+      {"address", v1::NETWORK_MODE_ADDRESS},
+      {"hook", v1::NETWORK_MODE_HOOK}};
   static const std::map<std::string, v1::BindMounts> kBindMounts{
       {"existing", v1::BIND_MOUNTS_EXISTING}, {"copy", v1::BIND_MOUNTS_COPY}};
   command
@@ -82,6 +90,15 @@ void AddMoveOptions(CLI::App& command, Arguments& arguments, bool target_require
           "existing: refuse unless the same path is there; copy: ship the contents")
       ->check(CLI::IsMember({"existing", "copy"}));
   command
+      .add_option_function<std::string>(
+          "--network",
+          [&arguments](const std::string& name) {
+            arguments.move.options.set_network_mode(kNetworkModes.at(name));
+          },
+          "relay: clients go on through this host (default); address: the container's address\n"
+          "moves; hook: a command of this host's configuration leads them")
+      ->check(CLI::IsMember({"relay", "address", "hook"}));
+  command
       .add_option("--bandwidth", arguments.bandwidth, "at most so many bytes per second, e.g. 200M")
       ->check(Check<ParseBytes>, "BYTES");
   command
@@ -99,6 +116,49 @@ void AddMoveOptions(CLI::App& command, Arguments& arguments, bool target_require
       "remove the stopped source container after the move");
 }
 
+void AddRelayCommands(CLI::App& app, Arguments& arguments) {
+  auto* relay =
+      app.add_subcommand("relay", "what this host does for containers that left it: list, or rm");
+  relay->require_subcommand(1);
+  relay->add_subcommand("list", "where to, which ports, live connections, since when");
+  auto* remove = relay->add_subcommand(
+      "rm", "end one for good; refused while connections use it. New clients are then refused");
+  remove
+      ->add_option_function<std::string>(
+          "RELAY", [&arguments](const std::string& text) { arguments.relay.set_relay(text); },
+          "id of the relay, or name or id of the container")
+      ->required();
+  remove->add_flag_function(
+      "--force,-f", [&arguments](std::int64_t) { arguments.relay.set_force(true); },
+      "end live connections (both ends see a reset), and do without the other daemon");
+}
+
+void AddResolveCommand(CLI::App& app, Arguments& arguments) {
+  using Request = v1::ResolveMigrationRequest;
+  auto* resolve = app.add_subcommand(
+      "resolve",
+      "end a migration in doubt whose other host is gone for good. Refused while the other\n"
+      "daemon answers: then it is decided without you. Without a verdict: what each side knows");
+  resolve
+      ->add_option_function<std::string>(
+          "ID", [&arguments](const std::string& text) { arguments.resolve.set_id(text); },
+          "id of the migration")
+      ->required();
+  auto* run = resolve->add_flag_function(
+      "--run-here",
+      [&arguments](std::int64_t) { arguments.resolve.set_verdict(Request::RUN_HERE); },
+      "the container goes on here");
+  auto* end = resolve->add_flag_function(
+      "--end-here",
+      [&arguments](std::int64_t) { arguments.resolve.set_verdict(Request::END_HERE); },
+      "the copy here ends for good");
+  run->excludes(end);
+  resolve->add_flag_function(
+      "--peer-is-gone", [&arguments](std::int64_t) { arguments.resolve.set_peer_is_gone(true); },
+      "you assert that the container does not run on the other host and never will again\n"
+      "(--run-here), or that it runs there or may be lost (--end-here); asked for on a terminal");
+}
+
 void AddCommands(CLI::App& app, Arguments& arguments) {
   auto* move = app.add_subcommand("move", "move a container (the default: migrate CTR HOST)");
   AddMoveOptions(*move, arguments, true);
@@ -109,13 +169,17 @@ void AddCommands(CLI::App& app, Arguments& arguments) {
   auto* preflight =
       app.add_subcommand("preflight", "list every reason why it would be refused; change nothing");
   AddMoveOptions(*preflight, arguments, false);
-  auto* status = app.add_subcommand("status", "one migration, or the newest");
+  auto* status =
+      app.add_subcommand("status", "one migration; without an ID the whole host at a glance");
   status->add_option("ID", arguments.id, "id of the migration");
-  status->add_flag("--watch,-w", arguments.watch, "follow it to its end");
+  status->add_flag("--watch,--wait,-w", arguments.watch,
+                   "follow it (without an ID: the newest) to its end, also through a doubt");
   auto* list = app.add_subcommand("list", "all migrations that this daemon remembers");
   list->add_flag("--active", arguments.active, "only those under way");
   auto* abort = app.add_subcommand("abort", "abort a migration; the container goes on here");
   abort->add_option("ID", arguments.id, "id of the migration")->required();
+  AddRelayCommands(app, arguments);
+  AddResolveCommand(app, arguments);
   auto* gc = app.add_subcommand("gc", "show, or remove, what dead migrations left on this host");
   gc->add_flag("--remove", arguments.remove, "remove it");
   gc->add_flag("--moved", arguments.moved,
@@ -170,6 +234,13 @@ ExitCode Dispatch(const CLI::App& app, Arguments& arguments) {
   if (name == "abort") {
     return RunAbort(client, arguments.id, output);
   }
+  if (name == "relay") {
+    const bool list = app.get_subcommand("relay")->got_subcommand("list");
+    return list ? RunRelayList(client, output) : RunRelayRemove(client, arguments.relay, output);
+  }
+  if (name == "resolve") {
+    return RunResolve(client, arguments.resolve, output);
+  }
   if (name == "gc") {
     return RunGc(client, arguments.remove || arguments.moved, arguments.moved, output);
   }
@@ -182,7 +253,8 @@ std::vector<std::string> WithCommand(int argc, char** argv) {
   std::vector<std::string> words(argv + 1, argv + argc);
   static constexpr std::array kGlobalWithValue = {"--socket", "-o", "--output", "--progress"};
   static constexpr std::array kMoveWithValue = {"--mode",     "--bind-mounts", "--bandwidth",
-                                                "--deadline", "--compression", "--request-id"};
+                                                "--deadline", "--compression", "--request-id",
+                                                "--network"};
   const auto contains = [](const auto& names, const std::string& word) {
     return std::find(names.begin(), names.end(), word) != names.end();
   };

@@ -100,17 +100,18 @@ void PrintPreflight(const v1::PreflightResponse& response, const MoveCommand& co
 
 }  // namespace
 
-ExitCode WatchToEnd(const Client& client, const v1::Migration& started, bool abort_on_interrupt,
+ExitCode WatchToEnd(const Client& client, const v1::Migration& started, Watcher watcher,
                     const OutputOptions& output) {
   ProgressPrinter printer(output.progress, stderr);
   v1::WatchMigrationRequest request;
   request.set_id(started.id());
+  request.set_past_doubt(watcher == Watcher::kSpectator);
   grpc::ClientContext context;
   v1::Migration migration = started;
   bool detached = false;
   grpc::Status status;
   {
-    const InterruptWatcher interrupts(client, started.id(), abort_on_interrupt, context);
+    const InterruptWatcher interrupts(client, started.id(), watcher == Watcher::kStarter, context);
     auto reader = client.stub->WatchMigration(&context, request);
     while (reader->Read(&migration)) {
       printer.Update(migration);
@@ -158,7 +159,7 @@ ExitCode RunMove(const Client& client, const MoveCommand& command, const OutputO
     std::fprintf(stderr, "migration %s: Ctrl-C aborts it, a second Ctrl-C detaches\n",
                  migration.id().c_str());
   }
-  return WatchToEnd(client, migration, true, output);
+  return WatchToEnd(client, migration, Watcher::kStarter, output);
 }
 
 ExitCode RunPreflight(const Client& client, const MoveCommand& command,

@@ -30,9 +30,71 @@ void PrintStatus(const v1::Migration& migration) {
   }
 }
 
+void PrintOverview(const v1::Overview& overview) {
+  std::printf("node       %s, migrated %s%s\n", overview.node().name().c_str(),
+              overview.node().version().c_str(),
+              overview.node().problems_size() == 0 ? ", ready" : "");
+  for (const std::string& problem : overview.node().problems()) {
+    std::printf("problem    %s\n", problem.c_str());
+  }
+  if (overview.migrations_size() == 0) {
+    std::printf("migrations none under way\n");
+  } else {
+    std::printf("\n%s\n", ListHeader().c_str());
+    for (const v1::Migration& migration : overview.migrations()) {
+      std::printf("%s\n", ListLine(migration).c_str());
+    }
+    std::printf("%s\n", DoubtLines(overview.migrations()).c_str());
+  }
+  if (overview.relays_size() == 0) {
+    std::printf("relays     none\n");
+  } else {
+    std::printf("\n%s\n", RelayTable(overview.relays()).c_str());
+  }
+  if (overview.garbage_size() > 0) {
+    std::printf("garbage    %d things that dead migrations left; `migrate gc` shows them\n",
+                overview.garbage_size());
+  }
+}
+
+ExitCode RunOverview(const Client& client, const OutputOptions& output) {
+  v1::Overview overview;
+  v1::ListMigrationsRequest active;
+  active.set_active_only(true);
+  v1::ListMigrationsResponse migrations;
+  v1::ListRelaysResponse relays;
+  v1::CollectGarbageResponse garbage;
+  using Stub = v1::Control::Stub;
+  grpc::Status status = Call(client, &Stub::GetNode, v1::GetNodeRequest(), overview.mutable_node());
+  if (status.ok()) {
+    status = Call(client, &Stub::ListMigrations, active, &migrations);
+  }
+  if (status.ok()) {
+    status = Call(client, &Stub::ListRelays, v1::ListRelaysRequest(), &relays);
+  }
+  if (status.ok()) {
+    status = Call(client, &Stub::CollectGarbage, v1::CollectGarbageRequest(), &garbage);
+  }
+  if (!status.ok()) {
+    return ReportError(client, status);
+  }
+  *overview.mutable_migrations() = std::move(*migrations.mutable_migrations());
+  *overview.mutable_relays() = std::move(*relays.mutable_relays());
+  *overview.mutable_garbage() = std::move(*garbage.mutable_items());
+  if (output.json) {
+    std::printf("%s\n", ToJson(overview).c_str());
+  } else {
+    PrintOverview(overview);
+  }
+  return ExitCode::kMoved;
+}
+
 }  // namespace
 
 ExitCode RunStatus(const Client& client, std::string id, bool watch, const OutputOptions& output) {
+  if (id.empty() && !watch) {
+    return RunOverview(client, output);
+  }
   if (id.empty()) {
     v1::ListMigrationsResponse list;
     const grpc::Status status =
@@ -53,8 +115,9 @@ ExitCode RunStatus(const Client& client, std::string id, bool watch, const Outpu
   if (!status.ok()) {
     return ReportError(client, status);
   }
-  if (watch && migration.outcome() == v1::OUTCOME_UNSPECIFIED) {
-    return WatchToEnd(client, migration, false, output);
+  if (watch && (migration.outcome() == v1::OUTCOME_UNSPECIFIED ||
+                migration.outcome() == v1::OUTCOME_IN_DOUBT)) {
+    return WatchToEnd(client, migration, Watcher::kSpectator, output);
   }
   if (output.json) {
     std::printf("%s\n", ToJson(migration).c_str());
@@ -80,6 +143,7 @@ ExitCode RunList(const Client& client, bool active_only, const OutputOptions& ou
   for (const v1::Migration& migration : response.migrations()) {
     std::printf("%s\n", ListLine(migration).c_str());
   }
+  std::printf("%s", DoubtLines(response.migrations()).c_str());
   return ExitCode::kMoved;
 }
 

@@ -90,10 +90,60 @@ std::string FailureText(const v1::Migration& migration) {
   return text;
 }
 
+std::string DateAndTime(const google::protobuf::Timestamp& timestamp) {
+  const std::time_t seconds = timestamp.seconds();
+  tm local{};
+  localtime_r(&seconds, &local);
+  std::array<char, 64> text{};
+  std::strftime(text.data(), text.size(), "%F %T", &local);
+  return text.data();
+}
+
+std::string DoubtText(const v1::Migration& migration) {
+  const v1::Doubt& doubt = migration.doubt();
+  const bool source = migration.role() == v1::ROLE_SOURCE;
+  std::string text = "in doubt since " + DateAndTime(doubt.since()) +
+                     ": this daemon goes on asking, and two copies never run\n";
+  text += "  here        " + doubt.here() + "\n";
+  text += "  other side  " + migration.peer() + ": " + doubt.peer() + "\n";
+  text += "  if that host is gone for good:\n";
+  for (const std::string& command : doubt.commands()) {
+    const bool run = command.ends_with("--run-here");
+    text += "    " + command + (run ? "   it goes on here" : "   the copy here ends") +
+            (source || run ? "" : ": it is removed") + "\n";
+  }
+  return text;
+}
+
+std::string HeldText(const v1::Migration& migration) {
+  if (migration.held_packets() == 0 && migration.held_dropped() == 0) {
+    return {};
+  }
+  std::string text = "  held        " + std::to_string(migration.held_packets()) + " packets (" +
+                     FormatBytes(migration.held_bytes()) + ") for " +
+                     FormatMilliseconds(migration.hold_ms());
+  if (migration.held_dropped() > 0) {
+    text += ", " + std::to_string(migration.held_dropped()) + " dropped beyond the limit";
+  }
+  return text + "\n";
+}
+
+std::string NotesText(const v1::Migration& migration) {
+  std::string text;
+  if (!migration.resolution().empty()) {
+    text += "  resolved    " + migration.resolution() + "\n";
+  }
+  for (const std::string& warning : migration.warnings()) {
+    text += "  WARNING     " + warning + "\n";
+  }
+  return text;
+}
+
 std::string MovedText(const v1::Migration& migration) {
   if (migration.role() == v1::ROLE_TARGET) {
     return migration.container_name() + " came from " + migration.peer() +
-           ", whose `migrate status " + migration.id() + "` has the figures\n";
+           ", whose `migrate status " + migration.id() + "` has the figures\n" +
+           NotesText(migration);
   }
   std::string text = migration.container_name() + " moved to " + migration.peer() + " in " +
                      FormatMilliseconds(static_cast<double>(migration.total_time_ms())) + "\n";
@@ -106,6 +156,7 @@ std::string MovedText(const v1::Migration& migration) {
           FormatBytes(migration.transferred().image()) + ", files " +
           FormatBytes(migration.transferred().files()) + ", checkpoint " +
           FormatBytes(migration.transferred().checkpoint()) + ")\n";
+  text += HeldText(migration);
   text += "  rung        " + migration.rung() + "\n";
   if (!migration.source_container_left().empty()) {
     text += "  left here   " + migration.source_container_left() +
@@ -114,7 +165,7 @@ std::string MovedText(const v1::Migration& migration) {
   for (const std::string& relay : migration.relays()) {
     text += "  relay       " + relay + "\n";
   }
-  return text;
+  return text + NotesText(migration);
 }
 
 }  // namespace
@@ -213,15 +264,54 @@ std::string Summary(const v1::Migration& migration) {
     case v1::OUTCOME_ROLLED_BACK:
     case v1::OUTCOME_BUDGET_EXCEEDED:
       return OutcomeName(migration) + " in " + std::string(PhaseName(migration.failure().phase())) +
-             ": " + FailureText(migration) + "  " + name + " runs here\n";
+             ": " + FailureText(migration) +
+             (migration.role() == v1::ROLE_SOURCE ? "  " + name + " runs here\n" : "") +
+             NotesText(migration);
     case v1::OUTCOME_IN_DOUBT:
-      return "in doubt: " + migration.peer() +
-             " has not confirmed that the container runs there; it stays frozen here and this "
-             "daemon goes on trying (migrate status " +
-             migration.id() + ")\n";
+      return DoubtText(migration);
     default:
       return OutcomeName(migration) + ": " + FailureText(migration);
   }
+}
+
+std::string DoubtLines(const Migrations& migrations) {
+  std::string text;
+  for (const v1::Migration& migration : migrations) {
+    if (migration.outcome() == v1::OUTCOME_IN_DOUBT) {
+      text +=
+          "\n" + migration.id() + " " + migration.container_name() + ": " + DoubtText(migration);
+    }
+  }
+  return text;
+}
+
+std::string RelayTable(const Relays& relays) {
+  static constexpr char kFormat[] = "%-16s  %-28.28s  %-7s  %-22s  %-24s  %5s  %s\n";
+  std::array<char, 512> line{};
+  std::snprintf(line.data(), line.size(), kFormat, "RELAY", "CONTAINER", "MODE", "LEADS TO",
+                "PORTS", "CONNS", "SINCE");
+  std::string text = line.data();
+  for (const v1::RelayInfo& relay : relays) {
+    std::string ports;
+    for (const v1::PublishedPort& port : relay.ports()) {
+      ports += (ports.empty() ? "" : ",") + std::to_string(port.host_port()) + "->" +
+               std::to_string(port.container_port()) + "/" + port.protocol();
+    }
+    const char* mode = relay.mode() == v1::NETWORK_MODE_ADDRESS ? "address"
+                       : relay.mode() == v1::NETWORK_MODE_HOOK  ? "hook"
+                                                                : "relay";
+    std::snprintf(line.data(), line.size(), kFormat, relay.id().c_str(),
+                  relay.container_name().c_str(), mode,
+                  relay.location().empty() ? "(back here)" : relay.location().c_str(),
+                  ports.empty() ? "-" : ports.c_str(), std::to_string(relay.connections()).c_str(),
+                  relay.has_since() ? DateAndTime(relay.since()).c_str() : "-");
+    text += line.data();
+    if (!relay.problem().empty()) {
+      text += "  PROBLEM: " + relay.problem() + "\n";
+    }
+  }
+  return relays.empty() ? "no relays: no container that left this host is led to from here\n"
+                        : text;
 }
 
 std::string ListHeader() {

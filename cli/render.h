@@ -4,6 +4,7 @@
 #pragma once
 
 #include <google/protobuf/message.h>
+#include <google/protobuf/repeated_field.h>
 
 #include <chrono>
 #include <cstdio>
@@ -41,6 +42,12 @@ std::string Summary(const v1::Migration& migration);
 // One line for `list`.
 std::string ListLine(const v1::Migration& migration);
 std::string ListHeader();
+// For below the list: each migration in doubt, and how to end it. Empty if there is none.
+using Migrations = google::protobuf::RepeatedPtrField<v1::Migration>;
+std::string DoubtLines(const Migrations& migrations);
+
+using Relays = google::protobuf::RepeatedPtrField<v1::RelayInfo>;
+std::string RelayTable(const Relays& relays);
 
 std::string OutcomeName(const v1::Migration& migration);
 std::string BlockerText(const v1::Blocker& blocker);

@@ -1,36 +1,14 @@
 #include "migrated/host_undo.h"
 
-#include <charconv>
 #include <filesystem>
 
-#include "base/cgroup.h"
-#include "base/netns.h"
-#include "migrated/container_processes.h"
 #include "migrated/docker/create_on_target.h"
-#include "migrated/network/netlock.h"
+#include "migrated/hold_keeper.h"
+#include "migrated/kernel_undo.h"
 #include "migrated/oci_runtime/ticket.h"
 
 namespace migrate {
 namespace {
-
-Result<std::string> Thaw(const std::string& cgroup) {
-  if (!std::filesystem::exists(cgroup)) {
-    return std::string();  // the container has been stopped or removed meanwhile
-  }
-  TRY(FrozenCgroup::Thaw(cgroup));
-  return std::string("the container runs again");
-}
-
-Result<std::string> Unlock(const v1::UndoItem& item) {
-  int pid = 0;
-  std::from_chars(item.name().data(), item.name().data() + item.name().size(), pid);
-  const auto start_time = StartTimeOf(pid);
-  if (!start_time || *start_time != item.detail()) {
-    return std::string();  // that process has ended, and its namespace with it
-  }
-  TRY(UnlockNetns(TRY(OpenNetns(pid))));
-  return std::string("its network is unlocked");
-}
 
 Result<std::string> RemoveDirectory(const std::string& path) {
   std::error_code error;
@@ -50,11 +28,13 @@ Result<std::string> UndoDocker(Node& node, const v1::UndoItem& item) {
 }  // namespace
 
 Result<std::string> UndoOnHost(Node& node, const v1::UndoItem& item) {
+  if (item.kind() == v1::UndoItem::HOLD) {
+    node.holds().Release(item.name());  // in order, if it is this daemon's
+  }
+  if (std::optional<std::string> undone = TRY(UndoInKernel(item))) {
+    return std::move(*undone);
+  }
   switch (item.kind()) {
-    case v1::UndoItem::FROZEN_CGROUP:
-      return Thaw(item.name());
-    case v1::UndoItem::NETWORK_LOCK:
-      return Unlock(item);
     case v1::UndoItem::DIRECTORY:
       return RemoveDirectory(item.name());
     case v1::UndoItem::DOCKER:

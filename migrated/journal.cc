@@ -2,11 +2,16 @@
 
 #include <sqlite3.h>
 
+#include <ctime>
+
+#include "migrated/resolve.h"
+
 namespace migrate {
 namespace {
 
 // Format of the rows, apart from the version of the program: a newer one is refused, not guessed.
 constexpr int kJournalVersion = 1;
+constexpr int kBusyTimeoutMs = 1000;
 
 constexpr const char* kSchema =
     "CREATE TABLE IF NOT EXISTS migrations (seq INTEGER PRIMARY KEY AUTOINCREMENT,"
@@ -49,6 +54,8 @@ Result<int> UserVersion(sqlite3* database) {
 }
 
 Result<> SetUp(sqlite3* database, const std::string& path) {
+  // The watchdog of a daemon that died reads it for a moment.
+  sqlite3_busy_timeout(database, kBusyTimeoutMs);
   TRY(Execute(database, "PRAGMA locking_mode=EXCLUSIVE"));
   if (auto wal = Execute(database, "PRAGMA journal_mode=WAL; BEGIN EXCLUSIVE; COMMIT"); !wal) {
     return MakeError(ErrorCode::kAlreadyExists,
@@ -79,6 +86,39 @@ Result<std::unique_ptr<Journal>> Journal::Open(const std::string& path) {
   }
   TRY(SetUp(database, path));
   return journal;
+}
+
+Result<v1::MigrationRecord> Journal::ReadUnowned(const std::string& path, const std::string& id) {
+  sqlite3* database = nullptr;
+  // Not read-only: what the dead daemon wrote last has to be recovered from the WAL.
+  const int opened = sqlite3_open_v2(path.c_str(), &database, SQLITE_OPEN_READWRITE, nullptr);
+  const std::unique_ptr<sqlite3, int (*)(sqlite3*)> owner(database, sqlite3_close);
+  if (opened != SQLITE_OK) {
+    return SqliteError(database, "open " + path);
+  }
+  const Statement statement(database, "SELECT record FROM migrations WHERE id = ?1");
+  int row = SQLITE_ERROR;
+  if (statement.get() != nullptr && sqlite3_bind_text(statement.get(), 1, id.data(),
+                                                      static_cast<int>(id.size()),
+                                                      SQLITE_STATIC) == SQLITE_OK) {
+    row = sqlite3_step(statement.get());
+  }
+  const int error = sqlite3_errcode(database) & 0xff;
+  if (row == SQLITE_DONE) {
+    return MakeError(ErrorCode::kNotFound, path + ": no migration " + id);
+  }
+  if (row != SQLITE_ROW) {
+    Error failed = SqliteError(database, "read " + id);
+    failed.code = error == SQLITE_BUSY || error == SQLITE_LOCKED ? ErrorCode::kUnavailable
+                                                                 : ErrorCode::kInternal;
+    return failed;
+  }
+  v1::MigrationRecord record;
+  if (!record.ParseFromArray(sqlite3_column_blob(statement.get(), 0),
+                             sqlite3_column_bytes(statement.get(), 0))) {
+    return MakeError(ErrorCode::kDataLoss, "journal: a record cannot be read");
+  }
+  return record;
 }
 
 Journal::~Journal() { sqlite3_close(database_); }
@@ -143,6 +183,23 @@ Result<> Journal::Put(const v1::MigrationRecord& record) {
 
 Result<std::vector<v1::MigrationRecord>> Journal::Migrations() {
   return Parse<v1::MigrationRecord>(TRY(Values("SELECT record FROM migrations ORDER BY seq")));
+}
+
+Result<int> Journal::EraseEnded(std::size_t kept, std::chrono::seconds age) {
+  std::vector<v1::MigrationRecord> ended = TRY(Migrations());
+  std::erase_if(ended, [](const v1::MigrationRecord& record) {
+    return !HasEnded(record.migration()) || record.undo_size() > 0;
+  });
+  const std::int64_t oldest = std::time(nullptr) - age.count();
+  int erased = 0;
+  for (std::size_t i = 0; i < ended.size(); ++i) {
+    const v1::Migration& migration = ended[i].migration();
+    if (i + kept < ended.size() || migration.start_time().seconds() < oldest) {
+      TRY(PutRow("DELETE FROM migrations WHERE id = ?1 AND ?2 IS NOT NULL", migration.id(), "x"));
+      ++erased;
+    }
+  }
+  return erased;
 }
 
 Result<> Journal::Put(const v1::LineageRecord& record) {

@@ -4,6 +4,7 @@
 // Owns the database; one daemon per file (an exclusive lock keeps a second one out). Thread-safe.
 #pragma once
 
+#include <chrono>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -26,6 +27,13 @@ class Journal {
 
   Result<> Put(const v1::MigrationRecord& record);
   Result<std::vector<v1::MigrationRecord>> Migrations();  // oldest first
+  // Forgets ended migrations but for the newest `kept`, and those of longer ago than `age`. What
+  // has not ended, or has something left to undo, stays. The number.
+  Result<int> EraseEnded(std::size_t kept, std::chrono::seconds age);
+
+  // For a program that is not the daemon: what the journal of a daemon that is dead says of one
+  // migration. Touches nothing but what SQLite does to recover. kUnavailable while a daemon has it.
+  static Result<v1::MigrationRecord> ReadUnowned(const std::string& path, const std::string& id);
 
   Result<> Put(const v1::LineageRecord& record);  // one per lineage on a host
   Result<> EraseLineage(const std::string& lineage_id);

@@ -78,5 +78,36 @@ TEST_F(JournalTest, LineagesAreFoundByContainerAndErased) {
   EXPECT_TRUE((*journal)->Lineages()->empty());
 }
 
+v1::MigrationRecord EndedAt(const std::string& id, std::int64_t start) {
+  v1::MigrationRecord record = Record(id, v1::DECISION_ACTIVATED);
+  record.mutable_migration()->set_outcome(v1::OUTCOME_MOVED);
+  record.mutable_migration()->mutable_start_time()->set_seconds(start);
+  return record;
+}
+
+TEST_F(JournalTest, EndedMigrationsOfLongAgoAreForgotten) {
+  using std::chrono::hours;
+  auto journal = Journal::Open(path_);
+  ASSERT_TRUE(journal) << journal.error().message;
+  const std::int64_t now = std::time(nullptr);
+  v1::MigrationRecord in_doubt = EndedAt("doubt", 1);
+  in_doubt.mutable_migration()->set_outcome(v1::OUTCOME_IN_DOUBT);
+  v1::MigrationRecord litter = EndedAt("litter", 1);
+  litter.add_undo()->set_name("/x");
+  for (const v1::MigrationRecord& record :
+       {in_doubt, litter, Record("under-way", v1::DECISION_UNDECIDED), EndedAt("too-old", 1),
+        EndedAt("first", now), EndedAt("second", now), EndedAt("third", now)}) {
+    ASSERT_TRUE((*journal)->Put(record));
+  }
+  EXPECT_EQ((*journal)->EraseEnded(200, hours(1)).value(), 1);
+  EXPECT_EQ((*journal)->EraseEnded(2, hours(1)).value(), 1);
+  std::vector<std::string> left;
+  const auto records = (*journal)->Migrations();
+  for (const v1::MigrationRecord& record : records.value()) {
+    left.push_back(record.migration().id());
+  }
+  EXPECT_EQ(left, (std::vector<std::string>{"doubt", "litter", "under-way", "second", "third"}));
+}
+
 }  // namespace
 }  // namespace migrate

@@ -1,5 +1,6 @@
 // The bookkeeping half of relays.h: which connection belongs to which relay, and what each host
 // remembers of a container that came or went.
+#include <google/protobuf/util/time_util.h>
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -131,6 +132,7 @@ Result<> LeaveSourceBehind(Node& node, v1::MigrationRecord& record, Progress& pr
   left.set_container_id(id);
   left.set_moved_away(true);
   left.set_location(record.migration().peer());
+  *left.mutable_since() = google::protobuf::util::TimeUtil::GetCurrentTime();
   left.clear_volumes();
   if (auto info = node.docker().InspectContainer(id)) {
     for (const MountPoint& mount : info->mounts) {

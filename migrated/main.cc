@@ -21,6 +21,7 @@
 #include "migrated/services.h"
 #include "migrated/ship/chunk_stream.h"
 #include "migrated/systemd.h"
+#include "migrated/watchdog.h"
 
 namespace migrate {
 namespace {
@@ -114,6 +115,7 @@ Result<> Serve(const Config& config) {
   for (const std::string& problem : self.problems()) {
     spdlog::warn("this host cannot migrate yet: {}", problem);
   }
+  TRY(TakeOverFromWatchdogs(config.state_dir));
   Registry registry(node);
   const std::unique_ptr<Services> services = TRY(Services::Start(node, registry));
   TRY(registry.Recover());

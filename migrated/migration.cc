@@ -38,7 +38,7 @@ MigrationState Fail(MigrationState state, Error error) {
   }
   if (state.step == Step::kHandOff) {
     // Past the commit point there is no way back: go on trying, and say so after a while.
-    if (++state.hand_off_attempts == kHandOffAttemptsBeforeDoubt) {
+    if (++state.hand_off_attempts >= kHandOffAttemptsBeforeDoubt) {
       state.outcome = v1::OUTCOME_IN_DOUBT;
     }
     return state;
@@ -58,6 +58,25 @@ MigrationState Restart(MigrationState state) {
                               "DAEMON_RESTARTED");
   }
   state.touched = true;
+  return Enter(std::move(state), Step::kUndo);
+}
+
+// The word of the operator, or of the target, where the hand-off does not come to an end.
+MigrationState Resolve(MigrationState state, const MigrationEvent& event) {
+  if (event.kind == EventKind::kFoundLive) {
+    CHECK(!state.committed);
+    state.committed = true;
+    state.failure.reset();
+    return Enter(std::move(state), Step::kHandOff);
+  }
+  CHECK(state.committed && state.step == Step::kHandOff);
+  state.outcome = v1::OUTCOME_UNSPECIFIED;
+  if (event.kind == EventKind::kDeclaredEnded) {
+    return Enter(std::move(state), Step::kFence);
+  }
+  CHECK(event.error.has_value());
+  state.committed = false;
+  state.failure = event.error;
   return Enter(std::move(state), Step::kUndo);
 }
 
@@ -87,6 +106,10 @@ MigrationState Advance(MigrationState state, const MigrationEvent& event) {
                       : MakeError(ErrorCode::kCancelled, "aborted by the operator", "ABORTED"));
     case EventKind::kRestarted:
       return Restart(std::move(state));
+    case EventKind::kFoundLive:
+    case EventKind::kTakenBack:
+    case EventKind::kDeclaredEnded:
+      return Resolve(std::move(state), event);
   }
   CHECK(false);
   return state;

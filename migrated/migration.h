@@ -12,7 +12,8 @@ namespace migrate {
 
 struct MigrationState {
   Step step = Step::kPreflight;
-  // True from the moment when the decision is on disk; never false again.
+  // True from the moment when the decision is on disk. False again only by kTakenBack: somebody who
+  // can know it says that the replica has never run and never will.
   bool committed = false;
   // Anything on either host may have been changed.
   bool touched = false;
@@ -28,6 +29,13 @@ enum class EventKind {
   kAbortRequested,  // by the operator
   kDeadline,
   kRestarted,  // a fresh daemon found this migration in its journal
+  // Found undecided by a fresh daemon, while the operator has let the replica run at the target.
+  kFoundLive,
+  // Committed, but the copy here is the container after all: said by the operator, or by a target
+  // that has given its replica up. `error` says why.
+  kTakenBack,
+  // Committed and not confirmed: the operator says that the copy here is to end all the same.
+  kDeclaredEnded,
 };
 
 struct MigrationEvent {

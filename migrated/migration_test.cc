@@ -86,8 +86,73 @@ TEST(Migration, RestartBeforeTheCommitPointUndoes) {
   }
 }
 
-// Whatever happens in whatever order: the source never undoes (= goes on) once it has committed,
-// and every migration ends.
+MigrationState InDoubt() {
+  MigrationState state = At(Step::kHandOff);
+  while (state.outcome != v1::OUTCOME_IN_DOUBT) {
+    state = Advance(state, Failed(ErrorCode::kUnavailable));
+  }
+  return state;
+}
+
+MigrationEvent TakenBack() {
+  return {EventKind::kTakenBack, MakeError(ErrorCode::kCancelled, "by the operator", "RESOLVED")};
+}
+
+TEST(Migration, DoubtLastsUntilTheTargetConfirms) {
+  MigrationState state = InDoubt();
+  for (int i = 0; i < 100; ++i) {
+    state = Advance(state, Failed(ErrorCode::kUnavailable));
+    EXPECT_EQ(state.step, Step::kHandOff);
+    EXPECT_EQ(state.outcome, v1::OUTCOME_IN_DOUBT);
+    EXPECT_TRUE(state.committed);
+  }
+  // Also for a fresh daemon, which may say so at once: the record has the outcome.
+  state = Advance(state, {EventKind::kRestarted});
+  EXPECT_EQ(state.step, Step::kHandOff);
+  EXPECT_EQ(state.outcome, v1::OUTCOME_IN_DOUBT);
+  EXPECT_EQ(Advance(Advance(state, Done()), Done()).outcome, v1::OUTCOME_MOVED);
+}
+
+TEST(Migration, TakenBackTheSourceGoesOn) {
+  MigrationState state = Advance(InDoubt(), TakenBack());
+  EXPECT_EQ(state.step, Step::kUndo);
+  EXPECT_FALSE(state.committed);
+  // The daemon may die in the undo: the next one undoes again.
+  state = Advance(state, {EventKind::kRestarted});
+  EXPECT_EQ(state.step, Step::kUndo);
+  state = Advance(state, Done());
+  EXPECT_EQ(state.step, Step::kEnded);
+  EXPECT_EQ(state.outcome, v1::OUTCOME_ABORTED);
+  EXPECT_EQ(state.failure->reason, "RESOLVED");
+}
+
+TEST(Migration, DeclaredEndedTheSourceIsFenced) {
+  MigrationState state = Advance(InDoubt(), {EventKind::kDeclaredEnded});
+  EXPECT_EQ(state.step, Step::kFence);
+  EXPECT_TRUE(state.committed);
+  EXPECT_EQ(state.outcome, v1::OUTCOME_UNSPECIFIED);
+  EXPECT_EQ(Advance(state, Done()).outcome, v1::OUTCOME_MOVED);
+}
+
+TEST(Migration, FoundLiveAtTheTargetTheSourceNeverGoesOn) {
+  for (const Step step : kBeforeCommit) {
+    MigrationState state = Advance(At(step), {EventKind::kFoundLive});
+    EXPECT_EQ(state.step, Step::kHandOff) << RowOf(step).name;
+    EXPECT_TRUE(state.committed);
+    EXPECT_EQ(Advance(Advance(state, Done()), Done()).outcome, v1::OUTCOME_MOVED);
+  }
+}
+
+TEST(MigrationDeathTest, OnlyADoubtIsResolved) {
+  for (const Step step : {Step::kPresync, Step::kRestore, Step::kFence}) {
+    EXPECT_DEATH(Advance(At(step), TakenBack()), "");
+    EXPECT_DEATH(Advance(At(step), {EventKind::kDeclaredEnded}), "");
+  }
+  EXPECT_DEATH(Advance(At(Step::kHandOff), {EventKind::kFoundLive}), "");
+}
+
+// Whatever happens in whatever order: without a word from the operator or the target the source
+// never undoes (= goes on) once it has committed, and every migration ends.
 TEST(Migration, RandomHistoriesNeverRunTwoCopies) {
   for (unsigned seed = 0; seed < 2000; ++seed) {
     std::mt19937 random(seed);

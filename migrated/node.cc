@@ -12,6 +12,8 @@
 #include "base/file_util.h"
 #include "base/subprocess.h"
 #include "migrated/compatibility.h"
+#include "migrated/docker/events.h"
+#include "migrated/hold_keeper.h"
 #include "recorder/checkpoint.h"
 
 namespace migrate {
@@ -74,7 +76,11 @@ Node::Node(Config config, std::unique_ptr<Journal> journal, ShipService* ship)
     : config_(std::move(config)),
       journal_(std::move(journal)),
       docker_(std::make_unique<DockerClient>(config_.docker_socket)),
+      docker_events_(std::make_unique<DockerEvents>(*docker_)),
+      holds_(std::make_unique<HoldKeeper>()),
       ship_(ship) {}
+
+Node::~Node() = default;
 
 Result<std::string> Node::CriuProgram() const {
   std::vector<std::string> directories{config_.criu_path};

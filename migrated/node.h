@@ -16,16 +16,23 @@
 
 namespace migrate {
 
+class DockerEvents;
+class HoldKeeper;
 class ShipService;
 
 class Node {
  public:
   Node(Config config, std::unique_ptr<Journal> journal, ShipService* ship);
+  ~Node();
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
 
   const Config& config() const { return config_; }
   Journal& journal() const { return *journal_; }
   DockerClient& docker() const { return *docker_; }
   ShipService& ship() const { return *ship_; }
+  DockerEvents& docker_events() const { return *docker_events_; }
+  HoldKeeper& holds() const { return *holds_; }
 
   // The criu to use, by the configuration or in PATH.
   Result<std::string> CriuProgram() const;
@@ -45,6 +52,8 @@ class Node {
   Config config_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<DockerClient> docker_;
+  std::unique_ptr<DockerEvents> docker_events_;
+  std::unique_ptr<HoldKeeper> holds_;
   ShipService* ship_;
   mutable std::mutex mutex_;
   mutable std::string criu_version_;  // guarded; empty until a usable one was found

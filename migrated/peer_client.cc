@@ -100,6 +100,10 @@ MIGRATE_PEER_CALL(Commit)
 MIGRATE_PEER_CALL(Renew)
 MIGRATE_PEER_CALL(GetDecision)
 MIGRATE_PEER_CALL(RepointRelay)
+MIGRATE_PEER_CALL(RemoveRelaySide)
+MIGRATE_PEER_CALL(HoldRelay)
+MIGRATE_PEER_CALL(ReleaseHold)
+MIGRATE_PEER_CALL(GetStanding)
 #undef MIGRATE_PEER_CALL
 
 Result<v1::PeerAbortReply> PeerClient::Abort(const v1::PeerAbortRequest& request,

@@ -51,6 +51,14 @@ class PeerClient {
                                            const CallOptions& options = {});
   Result<v1::RepointRelayReply> RepointRelay(const v1::RepointRelayRequest& request,
                                              const CallOptions& options = {});
+  Result<v1::RemoveRelaySideReply> RemoveRelaySide(const v1::RemoveRelaySideRequest& request,
+                                                   const CallOptions& options = {});
+  Result<v1::HoldRelayReply> HoldRelay(const v1::HoldRelayRequest& request,
+                                       const CallOptions& options = {});
+  Result<v1::ReleaseHoldReply> ReleaseHold(const v1::ReleaseHoldRequest& request,
+                                           const CallOptions& options = {});
+  Result<v1::GetStandingReply> GetStanding(const v1::GetStandingRequest& request,
+                                           const CallOptions& options = {});
 
   // A new connection, for a bulk stream.
   std::shared_ptr<grpc::Channel> BulkChannel() const;

@@ -71,6 +71,10 @@ void Progress::EnterPhase(v1::Phase phase) {
   }
   RefreshTimes();
   migration_.set_phase(phase);
+  migration_.clear_doubt();  // it goes on
+  if (migration_.outcome() == v1::OUTCOME_IN_DOUBT) {
+    migration_.set_outcome(v1::OUTCOME_UNSPECIFIED);
+  }
   phase_start_ = std::chrono::steady_clock::now();
   if (phase != v1::PHASE_DONE) {
     Current();

@@ -6,17 +6,17 @@
 
 #include "base/ids.h"
 #include "base/limits.h"
+#include "migrated/resolve.h"
 
 namespace migrate {
 namespace {
 
 constexpr std::size_t kEndedMigrationsKept = 64;  // of each role, in memory
 constexpr auto kAbortWait = std::chrono::seconds(60);
-
-bool HasEnded(const v1::Migration& migration) {
-  return migration.outcome() != v1::OUTCOME_UNSPECIFIED &&
-         migration.outcome() != v1::OUTCOME_IN_DOUBT;
-}
+constexpr auto kPeerAnswers = std::chrono::seconds(5);  // before it counts as gone
+// Ended migrations in the journal: at most so many, and not for longer.
+constexpr std::size_t kEndedMigrationsInJournal = 200;
+constexpr auto kEndedMigrationsAge = std::chrono::hours(30 * 24);
 
 Error UnknownMigration(const std::string& id) {
   return MakeError(ErrorCode::kNotFound,
@@ -24,10 +24,30 @@ Error UnknownMigration(const std::string& id) {
                    "UNKNOWN_MIGRATION");
 }
 
+v1::GetStandingReply::Standing StandingOfRecord(const v1::MigrationRecord& record) {
+  switch (record.decision()) {
+    case v1::DECISION_PREPARED:
+      return v1::GetStandingReply::PREPARED;
+    case v1::DECISION_COMMITTED:
+      return v1::GetStandingReply::DECIDED;
+    case v1::DECISION_ACTIVATED:
+      return v1::GetStandingReply::LIVE;
+    case v1::DECISION_ABORTED:
+      return v1::GetStandingReply::GIVEN_UP;
+    default:
+      return v1::GetStandingReply::OPEN;
+  }
+}
+
 }  // namespace
 
 Result<> Registry::Recover() {
   const std::lock_guard lock(mutex_);
+  if (auto erased = node_.journal().EraseEnded(kEndedMigrationsInJournal, kEndedMigrationsAge)) {
+    spdlog::debug("{} migrations of long ago forgotten", *erased);
+  } else {
+    spdlog::warn("{}", erased.error().message);
+  }
   for (v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
     const std::string id = record.migration().id();
     if (HasEnded(record.migration())) {
@@ -194,6 +214,38 @@ Result<v1::Migration> Registry::Abort(const std::string& id) {
   return migration;
 }
 
+std::optional<v1::GetStandingReply> Registry::StandingOfPeer(const v1::Migration& migration) {
+  v1::GetStandingRequest request;
+  request.set_migration_id(migration.id());
+  auto peer = node_.ConnectPeer(migration.peer());
+  auto reply = peer ? (*peer)->GetStanding(request, {.timeout = kPeerAnswers})
+                    : Result<v1::GetStandingReply>(peer.error());
+  return reply ? std::optional(std::move(*reply)) : std::nullopt;
+}
+
+Result<v1::Migration> Registry::Resolve(const v1::ResolveMigrationRequest& request) {
+  const auto source = FindSource(request.id());
+  const auto target = FindTarget(request.id());
+  if (!source && !target) {
+    return NotInDoubt(TRY(Get(request.id())));
+  }
+  Progress& progress = source ? source->progress() : target->progress();
+  const v1::Migration migration = progress.Snapshot();
+  const bool in_doubt = migration.outcome() == v1::OUTCOME_IN_DOUBT;
+  TRY(MayResolve(migration, request.verdict(),
+                 in_doubt ? StandingOfPeer(migration) : std::nullopt, request.peer_is_gone()));
+  const v1::Resolution resolution = request.verdict() == v1::ResolveMigrationRequest::RUN_HERE
+                                        ? v1::RESOLUTION_RUN_HERE
+                                        : v1::RESOLUTION_END_HERE;
+  TRY(source ? source->Resolve(resolution) : target->Resolve(resolution));
+  const auto until = std::chrono::steady_clock::now() + kAbortWait;
+  while (!(source ? source->ended() : target->ended()) &&
+         std::chrono::steady_clock::now() < until) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  return progress.Snapshot();
+}
+
 Result<std::shared_ptr<TargetMigration>> Registry::OpenTarget(const v1::PrepareRequest& request) {
   if (!IsMigrationId(request.migration_id())) {
     return MakeError(ErrorCode::kInvalidArgument, "malformed migration id");
@@ -234,7 +286,9 @@ void Registry::ForgetTarget(const std::string& id) {
 }
 
 v1::GetDecisionReply::Decision Registry::DecisionOf(const std::string& id) {
-  v1::Decision decision = v1::DECISION_ABORTED;  // an unknown migration never committed
+  // Each is in the journal before its target hears of it: one that is unknown was lost with an
+  // older journal, and nobody can say what had been decided.
+  v1::Decision decision = v1::DECISION_UNDECIDED;
   if (const auto source = FindSource(id)) {
     decision = source->decision();
   } else if (auto records = node_.journal().Migrations()) {
@@ -255,6 +309,23 @@ v1::GetDecisionReply::Decision Registry::DecisionOf(const std::string& id) {
     default:
       return v1::GetDecisionReply::UNDECIDED;
   }
+}
+
+Result<v1::GetStandingReply> Registry::StandingOf(const std::string& id) {
+  v1::GetStandingReply reply;
+  reply.set_standing(v1::GetStandingReply::UNKNOWN_HERE);
+  for (const v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
+    if (record.migration().id() == id) {
+      const bool waits = record.migration().role() == v1::ROLE_TARGET &&
+                         (record.decision() == v1::DECISION_PREPARED ||
+                          record.decision() == v1::DECISION_COMMITTED);
+      reply.set_standing(waits && ReplicaIsLost(node_, record)
+                             ? v1::GetStandingReply::REPLICA_LOST
+                             : StandingOfRecord(record));
+      reply.set_by_operator(record.resolution() != v1::RESOLUTION_NONE);
+    }
+  }
+  return reply;
 }
 
 std::optional<std::string> Registry::ActivatedReplica(const std::string& id) {

@@ -26,6 +26,8 @@ class Registry {
   Result<v1::Migration> Get(const std::string& id);
   Result<std::vector<v1::Migration>> List(bool active_only);
   Result<v1::Migration> Abort(const std::string& id);
+  // resolve.h; answers when the migration has ended, or is about to.
+  Result<v1::Migration> Resolve(const v1::ResolveMigrationRequest& request);
   // The live progress; null if the migration has ended before this daemon started.
   std::shared_ptr<SourceMigration> FindSource(const std::string& id);
   std::shared_ptr<TargetMigration> FindTarget(const std::string& id);
@@ -38,6 +40,8 @@ class Registry {
   void ForgetTarget(const std::string& id);
 
   v1::GetDecisionReply::Decision DecisionOf(const std::string& id);
+  // What the other side of a migration is told when it, or its operator, wants to know.
+  Result<v1::GetStandingReply> StandingOf(const std::string& id);
 
   // The replica of a migration that came in and went live before this daemon started.
   std::optional<std::string> ActivatedReplica(const std::string& id);
@@ -49,6 +53,8 @@ class Registry {
   bool IsActive(const std::string& id);
 
  private:
+  std::optional<v1::GetStandingReply> StandingOfPeer(const v1::Migration& migration);
+
   // With mutex_ held: forgets those that ended long ago; the journal has them.
   void Prune();
 

@@ -70,14 +70,12 @@ std::vector<BoundPort> ToBound(const v1::Relay& relay) {
   return bound;
 }
 
-std::vector<RelayPort> ToPorts(const v1::Relay& relay) {
-  std::vector<RelayPort> ports;
-  for (const v1::PublishedPort& port : relay.ports()) {
-    ports.push_back({ToProtocol(port.protocol()), port.host_ip(),
-                     static_cast<std::uint16_t>(port.host_port()),
-                     static_cast<std::uint16_t>(port.container_port())});
+std::vector<std::string> AddressesOf(const std::vector<StandIn>& stand_ins) {
+  std::vector<std::string> addresses;
+  for (const StandIn& stand_in : stand_ins) {
+    addresses.push_back(stand_in.address);
   }
-  return ports;
+  return addresses;
 }
 
 void AddPorts(v1::Relay& relay, const ContainerInfo& container) {
@@ -185,6 +183,16 @@ Result<> MoveConntrack(FdRef host, const v1::Relay& relay) {
 
 }  // namespace
 
+std::vector<RelayPort> RelayPortsOf(const v1::Relay& relay) {
+  std::vector<RelayPort> ports;
+  for (const v1::PublishedPort& port : relay.ports()) {
+    ports.push_back({ToProtocol(port.protocol()), port.host_ip(),
+                     static_cast<std::uint16_t>(port.host_port()),
+                     static_cast<std::uint16_t>(port.container_port())});
+  }
+  return ports;
+}
+
 std::vector<Blocker> RelayBlockers(Node& node, const ContainerSpec& spec) {
   if (spec.networks.empty() ||
       std::all_of(spec.networks.begin(), spec.networks.end(),
@@ -200,30 +208,36 @@ std::vector<Blocker> RelayBlockers(Node& node, const ContainerSpec& spec) {
            "clients of this host could not reach the container after the move"}};
 }
 
-Result<v1::Lineage> LineageAtFreeze(Node& node, const ContainerInfo& container, FdRef netns,
-                                    const PeerClient& peer, v1::Lineage lineage) {
-  const v1::LineageRecord record = TRY(LineageRecordOf(node, lineage.id()));
-  const RelaySockets sockets = SelectRelaySockets(TRY(ListSockets(netns)));
+Result<v1::Relay> PrepareOwnRelay(Node& node, const ContainerInfo& container,
+                                  const std::string& lineage_id, const PeerClient& peer) {
   const bool networked =
       std::any_of(container.endpoints.begin(), container.endpoints.end(),
                   [](const Endpoint& endpoint) { return !endpoint.ipv4.empty(); });
-  const auto own = DistributeConnections(lineage, sockets.connections, record.own_relay().id());
   if (!networked) {
-    return lineage;
+    return v1::Relay();
   }
-  v1::Relay relay = TRY(OwnRelay(node, record, peer));
+  v1::Relay relay = TRY(OwnRelay(node, TRY(LineageRecordOf(node, lineage_id)), peer));
   AddPorts(relay, container);
   for (const Endpoint& endpoint : container.endpoints) {
     AddAddress(relay, endpoint.ipv4);
   }
-  relay.clear_connections();
-  for (const v1::TcpEndpointPair& pair : own) {
-    AddAddress(relay, pair.local_address());
-    *relay.add_connections() = pair;
+  return relay;
+}
+
+Result<v1::Lineage> LineageAtFreeze(FdRef netns, v1::Lineage lineage, v1::Relay own) {
+  const RelaySockets sockets = SelectRelaySockets(TRY(ListSockets(netns)));
+  const auto connections = DistributeConnections(lineage, sockets.connections, own.id());
+  if (own.id().empty()) {
+    return lineage;
   }
-  relay.clear_bound();
+  own.clear_connections();
+  for (const v1::TcpEndpointPair& pair : connections) {
+    AddAddress(own, pair.local_address());
+    *own.add_connections() = pair;
+  }
+  own.clear_bound();
   for (const BoundPort& bound : sockets.bound) {
-    v1::TcpEndpointPair* pair = relay.add_bound();
+    v1::TcpEndpointPair* pair = own.add_bound();
     pair->set_protocol(ProtocolName(bound.protocol));
     pair->set_local_address(bound.address);
     pair->set_local_port(bound.port);
@@ -231,12 +245,37 @@ Result<v1::Lineage> LineageAtFreeze(Node& node, const ContainerInfo& container, 
   v1::Lineage result;
   result.set_id(lineage.id());
   for (const v1::Relay& other : lineage.relays()) {
-    if (other.id() != relay.id()) {
+    if (other.id() != own.id()) {
       *result.add_relays() = other;
     }
   }
-  *result.add_relays() = std::move(relay);
+  *result.add_relays() = std::move(own);
   return result;
+}
+
+Result<std::vector<StandIn>> StandInsOf(Node& node, const v1::Relay& relay,
+                                        const std::string& container_name) {
+  const OwnedFd host = TRY(HostNetns());
+  const std::vector<NetworkInfo> networks = TRY(node.docker().ListNetworks());
+  std::vector<StandIn> stand_ins;
+  for (const std::string& address : relay.old_addresses()) {
+    for (const NetworkInfo& listed : networks) {
+      const bool contains = std::any_of(
+          listed.subnets.begin(), listed.subnets.end(),
+          [&](const Subnet& subnet) { return SubnetContains(subnet.subnet, address); });
+      if (listed.driver != "bridge" || !contains) {
+        continue;
+      }
+      const NetworkInfo network = TRY(node.docker().InspectNetwork(listed.id));
+      const auto user = network.addresses_in_use.find(address);
+      const bool taken = user != network.addresses_in_use.end() && user->second != container_name;
+      const auto bridge = LinkToward(host, address);
+      if (!taken && bridge) {
+        stand_ins.push_back({relay.id(), address, *bridge});
+      }
+    }
+  }
+  return stand_ins;
 }
 
 namespace {
@@ -260,6 +299,7 @@ void RepointOthers(Node& node, const v1::MigrationRecord& record, const std::str
     v1::RepointRelayRequest request;
     request.set_relay_id(relay.id());
     request.set_new_address(remote);
+    request.set_new_endpoint(record.migration().peer());
     auto peer = node.ConnectPeer(relay.origin_endpoint());
     const auto reply =
         peer ? (*peer)->RepointRelay(request) : Result<v1::RepointRelayReply>(peer.error());
@@ -272,7 +312,8 @@ void RepointOthers(Node& node, const v1::MigrationRecord& record, const std::str
 
 }  // namespace
 
-Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record) {
+Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
+                       std::optional<std::vector<StandIn>> stand_ins) {
   const std::string remote = TRY(ResolveIpv4(record.migration().peer()));
   RepointOthers(node, record, remote);
   const v1::Relay* relay = OwnRelayIn(node, record.lineage());
@@ -290,10 +331,19 @@ Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record) {
   side.relay = ToSpec(*relay);
   side.local_address = relay->origin_address();
   side.remote_address = remote;
-  side.ports = ToPorts(*relay);
+  side.ports = RelayPortsOf(*relay);
+  side.stand_ins =
+      stand_ins ? std::move(*stand_ins) : TRY(StandInsOf(node, *relay, record.final_name()));
+  side.container_addresses = AddressesOf(side.stand_ins);
   const OwnedFd host = TRY(HostNetns());
   TRY(SetUpOrigin(host, side));
-  return MoveConntrack(host, *relay);
+  TRY(MoveConntrack(host, *relay));
+  const auto lost = TRY(LeadNeighbours(host, side, ToConnections(*relay)));
+  if (!lost.empty()) {
+    spdlog::warn("relay {}: {} connections of neighbours could not be taken along", relay->id(),
+                 lost.size());
+  }
+  return {};
 }
 
 std::vector<std::string> DescribeRelays(Node& node, const v1::Lineage& lineage) {
@@ -335,7 +385,13 @@ Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record) 
   }
   const OwnedFd host = TRY(HostNetns());
   const BridgePort port = TRY(BridgePortOf(node, record.replica_id()));
-  return SetUpOriginAtHome(host, {ToSpec(*relay), port.address, port.bridge});
+  OriginAtHome side{ToSpec(*relay), port.address, port.bridge, {}};
+  for (StandIn& stand_in : TRY(StandInsOf(node, *relay, record.final_name()))) {
+    if (stand_in.address != port.address) {
+      side.stand_ins.push_back(std::move(stand_in));  // of clients that know an address of earlier
+    }
+  }
+  return SetUpOriginAtHome(host, side);
 }
 
 Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request) {
@@ -349,8 +405,13 @@ Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelay
     side.relay = ToSpec(relay);
     side.local_address = TRY(SourceAddressToward(host, request.new_address()));
     side.remote_address = request.new_address();
-    side.ports = ToPorts(relay);
+    side.ports = RelayPortsOf(relay);
+    side.stand_ins = TRY(StandInsOf(node, relay, ""));
+    side.container_addresses = AddressesOf(side.stand_ins);
     TRY(SetUpOrigin(host, side));
+    v1::LineageRecord moved = record;
+    moved.set_location(request.new_endpoint());  // whom RemoveRelay() has to tell
+    TRY(node.journal().Put(moved));
     return v1::RepointRelayReply();
   }
   return MakeError(ErrorCode::kNotFound, "no relay " + request.relay_id() + " on this host");
@@ -358,6 +419,91 @@ Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelay
 
 Result<> RemoveOwnRelay(Node&, const v1::Relay& relay) {
   return RemoveOrigin(TRY(HostNetns()), relay.id());
+}
+
+namespace {
+
+// Entries that were moved to the relay address go back to the address that their socket has; those
+// of an earlier stay elsewhere, whose socket the relay still serves, keep it.
+std::vector<ConntrackMove> PlanMovesBack(const std::vector<ConntrackEntry>& entries,
+                                         const v1::Relay& relay, const ContainerInfo& container) {
+  std::vector<ConntrackMove> moves;
+  for (const Connection& connection : ToConnections(relay)) {
+    const bool own = std::any_of(
+        container.endpoints.begin(), container.endpoints.end(),
+        [&](const Endpoint& endpoint) { return endpoint.ipv4 == connection.local_address; });
+    for (const ConntrackEntry& entry : entries) {
+      const ConntrackTuple here{relay.relay_address(), connection.local_port,
+                                connection.remote_address, connection.remote_port};
+      if (own && entry.protocol == connection.protocol &&
+          (entry.reply == here || entry.original == here)) {
+        const auto back =
+            PlanConntrackMoves({entry}, {relay.relay_address()}, connection.local_address);
+        moves.insert(moves.end(), back.begin(), back.end());
+      }
+    }
+  }
+  return moves;
+}
+
+Result<> TakeBack(Node& node, const v1::MigrationRecord& record, const v1::Relay& relay) {
+  const OwnedFd host = TRY(HostNetns());
+  const std::string& id = record.migration().container_id();
+  const ContainerInfo container = TRY(node.docker().InspectContainer(id));
+  TRY(ApplyConntrackMoves(host, PlanMovesBack(TRY(ListConntrack(host)), relay, container)));
+  const auto known = TRY(FindRelays(TRY(OpenNetns(container.pid)))).relay_ids;
+  if (std::find(known.begin(), known.end(), relay.id()) != known.end()) {
+    // It had come home before, and its relay with it.
+    v1::MigrationRecord home = record;
+    home.set_replica_id(id);
+    return ConnectContainerNetwork(node, home);
+  }
+  TRY(RemoveOwnRelay(node, relay));
+  v1::LineageRecord left = TRY(LineageRecordOf(node, record.lineage().id()));
+  left.clear_own_relay();
+  return left.lineage().relays().empty() ? node.journal().EraseLineage(left.lineage().id())
+                                         : node.journal().Put(left);
+}
+
+}  // namespace
+
+void TakeBackOwnRelay(Node& node, const v1::MigrationRecord& record) {
+  const v1::Relay* relay = OwnRelayIn(node, record.lineage());
+  if (relay != nullptr) {
+    if (auto back = TakeBack(node, record, *relay); !back) {
+      spdlog::error("relay {}: {}", relay->id(), back.error().message);
+    }
+  }
+  LeadRelaysHere(node, record);
+}
+
+void LeadRelaysHere(Node& node, const v1::MigrationRecord& record) {
+  for (const v1::Relay& relay : record.lineage().relays()) {
+    if (relay.origin_node() == node.config().node_name ||
+        relay.origin_endpoint() == record.migration().peer()) {
+      continue;
+    }
+    const auto lead = [&]() -> Result<> {
+      const OwnedFd host = TRY(HostNetns());
+      HostPort here =
+          TRY(ParseHostPort(node.Describe().peer_endpoint(), kDefaultPeerPort));
+      v1::RepointRelayRequest request;
+      request.set_relay_id(relay.id());
+      request.set_new_address(
+          TRY(SourceAddressToward(host, TRY(ResolveIpv4(relay.origin_endpoint())))));
+      if (here.host == "0.0.0.0" || here.host == "::") {
+        here.host = request.new_address();
+      }
+      request.set_new_endpoint(here.ToString());
+      auto origin = TRY(node.ConnectPeer(relay.origin_endpoint()));
+      TRY(origin->RepointRelay(request, {.timeout = limits::kPeerConnectTimeout}));
+      return {};
+    };
+    if (const Result<> led = lead(); !led) {
+      spdlog::error("relay {}: {} does not lead here: {}", relay.id(), relay.origin_node(),
+                    led.error().message);
+    }
+  }
 }
 
 }  // namespace migrate

@@ -8,6 +8,7 @@
 // is.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -15,6 +16,7 @@
 #include "base/blocker.h"
 #include "base/result.h"
 #include "migrated/docker/container_spec.h"
+#include "migrated/network/relay.h"
 #include "migrated/network/sockets.h"
 #include "migrated/node.h"
 #include "migrated/progress.h"
@@ -37,13 +39,25 @@ std::vector<v1::TcpEndpointPair> DistributeConnections(v1::Lineage& lineage,
 // A new one for a container that has never moved.
 Result<v1::Lineage> LineageOf(Node& node, const std::string& container_id);
 std::vector<Blocker> RelayBlockers(Node& node, const ContainerSpec& spec);
-// The container is frozen and locked. Adds this host's own relay, not yet set up.
-Result<v1::Lineage> LineageAtFreeze(Node& node, const ContainerInfo& container, FdRef netns,
-                                    const PeerClient& peer, v1::Lineage lineage);
+// The relay that this host will be the origin of, with ports and addresses, not yet set up; without
+// an id if the container has no network.
+Result<v1::Relay> PrepareOwnRelay(Node& node, const ContainerInfo& container,
+                                  const std::string& lineage_id, const PeerClient& peer);
+// The container is frozen and locked. Shares its connections out, `own` (if it has an id) included.
+Result<v1::Lineage> LineageAtFreeze(FdRef netns, v1::Lineage lineage, v1::Relay own);
+// The addresses of the relay that lie on a bridge of this host and belong to no other container.
+Result<std::vector<StandIn>> StandInsOf(Node& node, const v1::Relay& relay,
+                                        const std::string& container_name);
 // After the commit point; repeatable. Also tells the other origins where the container is now.
-Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record);
+// `stand_ins`: StandInsOf(), unless they are known.
+Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
+                       std::optional<std::vector<StandIn>> stand_ins);
+// The reverse of SetUpOwnRelay(): the container goes on here after all. Repeatable; what fails is
+// logged, since the container goes on in any case.
+void TakeBackOwnRelay(Node& node, const v1::MigrationRecord& record);
 // The source container has ended: renamed and kept, or removed; the lineage written down.
 Result<> LeaveSourceBehind(Node& node, v1::MigrationRecord& record, Progress& progress);
+std::vector<RelayPort> RelayPortsOf(const v1::Relay& relay);
 std::vector<std::string> DescribeRelays(Node& node, const v1::Lineage& lineage);
 
 // --- at the target ---
@@ -53,6 +67,8 @@ Result<std::set<std::string>> VolumesOfLineage(Node& node, const std::string& li
 Result<std::string> ContainerNetworkPlan(Node& node, const v1::MigrationRecord& record);
 // After the commit point: what leads traffic of this host to the replica.
 Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record);
+// Tells the origins, but for the other host of this migration, that the container is here.
+void LeadRelaysHere(Node& node, const v1::MigrationRecord& record);
 // The container lives here now; what an earlier stay left is removed.
 Result<> SettleLineage(Node& node, const v1::MigrationRecord& record);
 
@@ -60,5 +76,18 @@ Result<> SettleLineage(Node& node, const v1::MigrationRecord& record);
 
 Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request);
 Result<> RemoveOwnRelay(Node& node, const v1::Relay& relay);
+// relay_holds.cc: holds what comes in through this origin while the container moves elsewhere.
+Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& request);
+Result<v1::ReleaseHoldReply> ReleaseHoldFor(Node& node, const v1::ReleaseHoldRequest& request);
+
+// relay_commands.cc, for the operator: what this host does for containers that left it.
+Result<v1::ListRelaysResponse> ListRelays(Node& node);
+Result<v1::RemoveRelayResponse> RemoveRelay(Node& node, const v1::RemoveRelayRequest& request);
+
+// --- where the container is ---
+
+// relay_commands.cc: the origin ends its relay. Connections through it end with an error.
+Result<v1::RemoveRelaySideReply> RemoveRelaySide(Node& node,
+                                                 const v1::RemoveRelaySideRequest& request);
 
 }  // namespace migrate

@@ -13,6 +13,7 @@
 #include "migrated/garbage.h"
 #include "migrated/preflight.h"
 #include "migrated/relays.h"
+#include "migrated/resolve.h"
 #include "migrated/ship/chunk_stream.h"
 #include "migrated/ship/grpc_settings.h"
 #include "migrated/ship/grpc_status.h"
@@ -104,7 +105,9 @@ class ControlService final : public v1::Control::Service {
     std::uint64_t seen = 0;
     while (!context->IsCancelled()) {
       const Progress::Version version = progress->WaitForChange(seen, kWatchInterval);
-      const bool ended = version.migration.outcome() != v1::OUTCOME_UNSPECIFIED;
+      const bool ended = request->past_doubt()
+                             ? HasEnded(version.migration)
+                             : version.migration.outcome() != v1::OUTCOME_UNSPECIFIED;
       seen = version.number;
       if (!writer->Write(version.migration) || ended) {
         break;
@@ -132,6 +135,21 @@ class ControlService final : public v1::Control::Service {
   Status CollectGarbage(ServerContext*, const v1::CollectGarbageRequest* request,
                         v1::CollectGarbageResponse* reply) override {
     return Answer(::migrate::CollectGarbage(node_, registry_, *request), reply);
+  }
+
+  Status ListRelays(ServerContext*, const v1::ListRelaysRequest*,
+                    v1::ListRelaysResponse* reply) override {
+    return Answer(::migrate::ListRelays(node_), reply);
+  }
+
+  Status RemoveRelay(ServerContext*, const v1::RemoveRelayRequest* request,
+                     v1::RemoveRelayResponse* reply) override {
+    return Answer(::migrate::RemoveRelay(node_, *request), reply);
+  }
+
+  Status ResolveMigration(ServerContext*, const v1::ResolveMigrationRequest* request,
+                          v1::Migration* reply) override {
+    return Answer(registry_.Resolve(*request), reply);
   }
 
  private:
@@ -215,6 +233,12 @@ class PeerService final : public v1::Peer::Service {
                v1::PeerAbortReply* reply) override {
     const auto target = registry_.FindTarget(request->migration_id());
     if (!target) {
+      if (registry_.ActivatedReplica(request->migration_id())) {
+        return ToStatus(MakeError(ErrorCode::kFailedPrecondition,
+                                  "the container of migration " + request->migration_id() +
+                                      " runs at the target",
+                                  "PAST_COMMIT_POINT"));
+      }
       return Status::OK;  // nothing here to undo
     }
     return Answer(target->Abort(MakeError(ErrorCode::kAborted, "the source gave the migration up")),
@@ -237,6 +261,26 @@ class PeerService final : public v1::Peer::Service {
   Status RepointRelay(ServerContext*, const v1::RepointRelayRequest* request,
                       v1::RepointRelayReply* reply) override {
     return Answer(RepointOwnRelay(node_, *request), reply);
+  }
+
+  Status RemoveRelaySide(ServerContext*, const v1::RemoveRelaySideRequest* request,
+                         v1::RemoveRelaySideReply* reply) override {
+    return Answer(::migrate::RemoveRelaySide(node_, *request), reply);
+  }
+
+  Status HoldRelay(ServerContext*, const v1::HoldRelayRequest* request,
+                   v1::HoldRelayReply* reply) override {
+    return Answer(HoldRelayFor(node_, *request), reply);
+  }
+
+  Status ReleaseHold(ServerContext*, const v1::ReleaseHoldRequest* request,
+                     v1::ReleaseHoldReply* reply) override {
+    return Answer(ReleaseHoldFor(node_, *request), reply);
+  }
+
+  Status GetStanding(ServerContext*, const v1::GetStandingRequest* request,
+                     v1::GetStandingReply* reply) override {
+    return Answer(registry_.StandingOf(request->migration_id()), reply);
   }
 
  private:

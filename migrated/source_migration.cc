@@ -4,12 +4,11 @@
 
 #include "base/limits.h"
 #include "base/stop_wait.h"
+#include "migrated/relays.h"
 #include "migrated/source_steps.h"
 
 namespace migrate {
 namespace {
-
-constexpr auto kHandOffRetryDelay = std::chrono::seconds(2);
 
 std::chrono::milliseconds DeadlineOf(const v1::MigrationOptions& options) {
   if (options.deadline_ms() > 0) {
@@ -23,6 +22,10 @@ MigrationState StateOf(const v1::MigrationRecord& record) {
   state.committed = record.decision() == v1::DECISION_COMMITTED;
   if (state.committed) {
     state.step = Step::kHandOff;
+    if (record.migration().outcome() == v1::OUTCOME_IN_DOUBT) {
+      state.outcome = v1::OUTCOME_IN_DOUBT;
+      state.hand_off_attempts = kHandOffAttemptsBeforeDoubt;
+    }
   }
   return state;
 }
@@ -77,6 +80,8 @@ bool SourceMigration::DeadlinePassed() const {
 Result<> SourceMigration::Save(const MigrationState& state) {
   if (state.step == Step::kUndo) {
     record_.set_decision(v1::DECISION_ABORTED);
+  } else if (state.step == Step::kRestore) {
+    record_.set_target_may_be_prepared(true);
   }
   decision_ = record_.decision();
   *record_.mutable_migration() = progress_.Snapshot();
@@ -90,6 +95,12 @@ MigrationEvent SourceMigration::Perform(SourceSteps& steps, const MigrationState
     const std::lock_guard lock(stop_mutex_);
     step_stop_ = std::stop_source();
     stop = step_stop_.get_token();
+  }
+  const bool before_commit = row.abortable || state.step == Step::kCommit;
+  watch_->Enter(row);
+  steps.LeavePaused(watch_->IsPaused());
+  if (auto interference = watch_->Happened(); interference && before_commit) {
+    return {EventKind::kFailed, std::move(interference)};
   }
   if (row.abortable && abort_requested_) {
     return {EventKind::kAbortRequested};
@@ -108,13 +119,22 @@ MigrationEvent SourceMigration::Perform(SourceSteps& steps, const MigrationState
   });
   const Result<> result = steps.Perform(state.step, stop);
   deadline.request_stop();
+  if (state.step == Step::kFence) {
+    if (auto down = watch_->KeepDown(); !down) {
+      spdlog::error("migration {}: {}", id_, down.error().message);
+    }
+  }
   if (result) {
     return {};
+  }
+  if (auto interference = watch_->Explain(); interference && before_commit) {
+    return {EventKind::kFailed, std::move(interference)};
   }
   if (row.abortable && stop.stop_requested()) {
     return {abort_requested_ ? EventKind::kAbortRequested : EventKind::kDeadline};
   }
   spdlog::warn("migration {}: {}: {}", id_, row.name, result.error().message);
+  last_failure_ = result.error();
   return {EventKind::kFailed, result.error()};
 }
 
@@ -124,8 +144,14 @@ void SourceMigration::Run(bool restarted) {
     *record_.mutable_migration() = progress_.Snapshot();
     return node_.journal().Put(record_);
   });
+  watch_ = std::make_unique<ContainerWatch>(node_, record_.migration().container_id(),
+                                            record_.migration().container_name(), [this] {
+                                              const std::lock_guard lock(stop_mutex_);
+                                              step_stop_.request_stop();
+                                            });
   if (restarted) {
-    state = Advance(state, {EventKind::kRestarted});
+    state = !state.committed && RunsAtTarget() ? FoundLive(state)
+                                               : Advance(state, {EventKind::kRestarted});
   }
   while (state.step != Step::kEnded) {
     abortable_ = RowOf(state.step).abortable;
@@ -138,8 +164,18 @@ void SourceMigration::Run(bool restarted) {
     }
     const v1::Phase phase = RowOf(state.step).phase;
     const int attempts = state.hand_off_attempts;
+    if (state.step == Step::kUndo && record_.resolution() == v1::RESOLUTION_RUN_HERE) {
+      TakeBackOwnRelay(node_, record_);  // the hand-off had begun
+    }
     const bool had_failed = state.failure.has_value();
-    state = Advance(state, Perform(steps, state));
+    last_failure_.reset();
+    const MigrationEvent event = Perform(steps, state);
+    if (state.step == Step::kUndo && last_failure_ &&
+        last_failure_->reason == "PAST_COMMIT_POINT") {
+      state = FoundLive(state);
+      continue;
+    }
+    state = Advance(state, event);
     if (state.failure && !had_failed) {
       progress_.Update([&](v1::Migration& migration) {
         v1::MigrationFailure* failure = migration.mutable_failure();
@@ -149,11 +185,8 @@ void SourceMigration::Run(bool restarted) {
         failure->set_phase(phase);
       });
     }
-    if (state.hand_off_attempts > attempts) {
-      progress_.Update([&](v1::Migration& migration) { migration.set_outcome(state.outcome); });
-      if (WaitForStop(shutdown_.get_token(), kHandOffRetryDelay)) {
-        return;  // the journal has it; the next daemon goes on
-      }
+    if (state.hand_off_attempts > attempts && !WaitInDoubt(state)) {
+      return;  // the journal has it; the next daemon goes on
     }
   }
   Finish(state);

@@ -12,14 +12,17 @@
 #include "base/stop_wait.h"
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
+#include "migrated/container_watch.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/fault_point.h"
 #include "migrated/host_undo.h"
 #include "migrated/network/netlock.h"
+#include "migrated/network/process_sockets.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/silent_close.h"
 #include "migrated/preflight.h"
 #include "migrated/relays.h"
+#include "migrated/settle.h"
 #include "recorder/checkpoint.h"
 #include "recorder/watched_paths.h"
 
@@ -224,23 +227,36 @@ Result<> SourceSteps::Presync(const std::stop_token& stop) {
   return Fault(FaultPoint::kPresynced);
 }
 
-Result<> SourceSteps::FreezeContainer() {
-  const std::string pid = std::to_string(container_.pid);
-  const std::string cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
+// All that the freeze changes on this host is in the journal, in one write, before the first of it
+// is done. An abort undoes it from the end: thaw, unlock, give addresses back, let packets go.
+Result<> SourceSteps::RegisterFreeze(const std::string& cgroup, const v1::Relay& own_relay) {
   const std::string directory = TRY(node_.MigrationDirectory(record_id_));
-  // All that follows is in the journal, in one write, before the first of it is done.
-  for (const auto& [kind, name] : {std::pair{v1::UndoItem::DIRECTORY, directory},
-                                   {v1::UndoItem::NETWORK_LOCK, pid},
-                                   {v1::UndoItem::FROZEN_CGROUP, cgroup}}) {
+  const auto add = [&](v1::UndoItem::Kind kind, const std::string& name,
+                       const std::string& detail = {}) {
     v1::UndoItem* item = record_.add_undo();
     item->set_kind(kind);
     item->set_name(name);
-    item->set_detail(kind == v1::UndoItem::NETWORK_LOCK ? TRY(StartTimeOf(container_.pid)) : "");
-  }
-  TRY(save_());
+    item->set_detail(detail);
+  };
+  add(v1::UndoItem::DIRECTORY, directory);
+  traffic_.emplace(node_, record_, *peer_);
+  TRY(traffic_->Register(container_, own_relay));
+  add(v1::UndoItem::NETWORK_LOCK, std::to_string(container_.pid),
+      TRY(StartTimeOf(container_.pid)));
+  add(v1::UndoItem::FROZEN_CGROUP, cgroup);
+  return save_();
+}
+
+Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
+  const std::string cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
+  const v1::Relay own_relay =
+      TRY(PrepareOwnRelay(node_, container_, record_.lineage().id(), *peer_));
+  TRY(RegisterFreeze(cgroup, own_relay));
   TRY(WaitForExecsToEnd(container_.pid, cgroup));
   const OwnedFd netns = TRY(OpenNetns(container_.pid));
+  TRY(traffic_->HoldNew(netns, stop));
   freeze_start_ = Clock::now();
+  TRY(traffic_->HoldAll(netns));
   frozen_ = TRY(FrozenCgroup::Freeze(cgroup));
   TRY(Fault(FaultPoint::kFrozen));
   progress_.Update([&](v1::Migration& migration) {
@@ -251,8 +267,28 @@ Result<> SourceSteps::FreezeContainer() {
   // From here on the kernel neither acknowledges nor answers anything for the container.
   TRY(LockNetns(netns));
   TRY(Fault(FaultPoint::kLocked));
-  *record_.mutable_lineage() =
-      TRY(LineageAtFreeze(node_, container_, netns, *peer_, record_.lineage()));
+  TRY(traffic_->TakeAddresses());
+  TRY(CheckCarried(netns, cgroup));
+  *record_.mutable_lineage() = TRY(LineageAtFreeze(netns, record_.lineage(), own_relay));
+  return {};
+}
+
+// What no checkpoint can carry must not be there; the attempt ends, and nobody has lost anything.
+Result<> SourceSteps::CheckCarried(FdRef netns, const std::string& cgroup) {
+  const Unsettled left = FindUnsettled(TRY(ListSockets(netns)));
+  if (left.unaccepted > 0) {
+    return MakeError(ErrorCode::kUnavailable,
+                     "connections at " + left.listener +
+                         " came in just before the freeze and would be lost: try again",
+                     "UNACCEPTED_CONNECTIONS");
+  }
+  if (const int urgent = TRY(CountUnreadUrgent(TRY(CgroupProcesses(cgroup)))); urgent > 0) {
+    return MakeError(ErrorCode::kUnavailable,
+                     std::to_string(urgent) +
+                         " connections have urgent data (MSG_OOB) that the container has not read; "
+                         "it cannot be carried over: try again",
+                     "UNREAD_URGENT_DATA");
+  }
   return {};
 }
 
@@ -295,6 +331,8 @@ Result<> SourceSteps::SendFinalFiles(const std::stop_token& stop) {
 }
 
 Result<> SourceSteps::Freeze(const std::stop_token& stop) {
+  watchdog_ = TRY(
+      Watchdog::Start({Watchdog::DefaultProgram(), node_.config().state_dir, record_id_}));
   const std::string image = TRY(node_.MigrationDirectory(record_id_)) + "/image";
   std::error_code error;
   std::filesystem::create_directories(image, error);
@@ -305,7 +343,7 @@ Result<> SourceSteps::Freeze(const std::stop_token& stop) {
                                         {{v1::TreeName::CHECKPOINT, "", image}}, ship_options_,
                                         checkpoint_bytes_));
   TRY(FindWatches());
-  TRY(FreezeContainer());
+  TRY(FreezeContainer(stop));
   // Before CRIU, which makes directories of its own in the container's /tmp for a moment.
   TRY(SendFinalFiles(stop));
   // CRIU, and the pages that it has written so far, at once.
@@ -366,6 +404,7 @@ Result<> SourceSteps::Restore(const std::stop_token& stop) {
 Result<> SourceSteps::PassCommitPoint() {
   cutover_start_ = Clock::now();
   TRY(Fault(FaultPoint::kBeforeCommit));
+  TRY(watchdog_->CheckAlive());
   record_.set_decision(v1::DECISION_COMMITTED);
   if (Result<> saved = save_(); !saved) {
     record_.set_decision(v1::DECISION_UNDECIDED);
@@ -380,7 +419,8 @@ Result<> SourceSteps::HandOff() {
   PeerClient* peer = TRY(Peer());
   // Before the replica runs: what it sent into a relay that is not there yet would be lost, and
   // cost its client a retransmission time-out.
-  const Result<> relay = SetUpOwnRelay(node_, record_);
+  const Result<> relay = SetUpOwnRelay(
+      node_, record_, traffic_ ? std::optional(traffic_->stand_ins()) : std::nullopt);
   TRY(Fault(FaultPoint::kTrafficLed));
   v1::CommitRequest request;
   request.set_migration_id(record_id_);
@@ -389,6 +429,9 @@ Result<> SourceSteps::HandOff() {
   if (!committed) {
     return committed.error();
   }
+  // At once: clients wait for it.
+  const HoldStats held = traffic_ ? traffic_->Release() : HoldStats();
+  const auto now = Clock::now();
   TRY(Fault(FaultPoint::kConfirmed));
   if (!relay) {
     // The container lives; who comes through this host does not reach it.
@@ -397,8 +440,13 @@ Result<> SourceSteps::HandOff() {
       migration.add_relays("FAILED: " + relay.error().message);
     });
   }
-  const auto now = Clock::now();
   progress_.Update([&](v1::Migration& migration) {
+    if (traffic_) {
+      migration.set_hold_ms(Milliseconds(now - freeze_start_));
+      migration.set_held_packets(held.packets);
+      migration.set_held_bytes(held.bytes);
+      migration.set_held_dropped(held.dropped + held.lost);
+    }
     if (freeze_start_ != Clock::time_point{}) {
       migration.set_cutover_ms(Milliseconds(now - cutover_start_));
       migration.set_downtime_ms(Milliseconds(now - freeze_start_));
@@ -446,6 +494,8 @@ Result<> SourceSteps::Fence() {
     }
   }
   frozen_.reset();
+  watchdog_.reset();
+  TRY(KeepContainerDown(node_, id));
   TRY(LeaveSourceBehind(node_, record_, progress_));
   TRY(Fault(FaultPoint::kFenced));
   std::error_code error;
@@ -462,6 +512,9 @@ Result<> SourceSteps::Undo() {
     frozen_->Release();  // the undo list has it
   }
   for (int i = record_.undo_size() - 1; i >= 0; --i) {
+    if (leave_paused_ && record_.undo(i).kind() == v1::UndoItem::FROZEN_CGROUP) {
+      continue;
+    }
     if (auto text = UndoOnHost(node_, record_.undo(i))) {
       if (!text->empty()) {
         undone.push_back(std::move(*text));
@@ -470,7 +523,11 @@ Result<> SourceSteps::Undo() {
       spdlog::error("migration {}: undo: {}", record_id_, text.error().message);
     }
   }
+  if (traffic_) {
+    traffic_->ReleaseOrigins();
+  }
   frozen_.reset();
+  watchdog_.reset();
   EndLease();
   // A fresh daemon does not know whether the target knows of it; telling it does no harm.
   const bool fresh = !peer_;
@@ -479,6 +536,8 @@ Result<> SourceSteps::Undo() {
     request.set_migration_id(record_id_);
     if (auto aborted = (*peer)->Abort(request, {.timeout = limits::kPeerCallTimeout})) {
       undone.insert(undone.end(), aborted->undone().begin(), aborted->undone().end());
+    } else if (aborted.error().reason == "PAST_COMMIT_POINT") {
+      return aborted.error();  // its operator has let the replica run: see source_doubt.cc
     } else {
       spdlog::warn("migration {}: the target was not told ({}); it will ask", record_id_,
                    aborted.error().message);

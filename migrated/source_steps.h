@@ -20,7 +20,9 @@
 #include "migrated/node.h"
 #include "migrated/progress.h"
 #include "migrated/ship/chunk_statistics.h"
+#include "migrated/source_traffic.h"
 #include "migrated/tree_shipper.h"
+#include "migrated/watchdog.h"
 #include "proto/journal.pb.h"
 
 namespace migrate {
@@ -32,6 +34,9 @@ class SourceSteps {
   ~SourceSteps();
 
   Result<> Perform(Step step, const std::stop_token& stop);
+
+  // The container is frozen because Docker has paused it: Undo() does not thaw it.
+  void LeavePaused(bool leave) { leave_paused_ = leave; }
 
  private:
   Result<> Preflight(const std::stop_token& stop);
@@ -47,7 +52,9 @@ class SourceSteps {
   Result<> CloseSilently(const std::string& cgroup);
   Result<> Undo();
 
-  Result<> FreezeContainer();
+  Result<> FreezeContainer(const std::stop_token& stop);
+  Result<> RegisterFreeze(const std::string& cgroup, const v1::Relay& own_relay);
+  Result<> CheckCarried(FdRef netns, const std::string& cgroup);
   Result<> FindWatches();
   Result<> RunCheckpoint();
   Result<> SendFinalFiles(const std::stop_token& stop);
@@ -80,6 +87,9 @@ class SourceSteps {
   StreamStatistics file_bytes_;
   StreamStatistics checkpoint_bytes_;
   std::vector<std::string> watched_paths_;
+  bool leave_paused_ = false;
+  std::unique_ptr<Watchdog> watchdog_;  // from before the freeze to its end
+  std::optional<SourceTraffic> traffic_;  // from before the freeze on
   std::optional<FrozenCgroup> frozen_;
   std::chrono::steady_clock::time_point freeze_start_{};
   std::chrono::steady_clock::time_point step_start_{};

@@ -13,11 +13,14 @@
 #include "base/netns.h"
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
+#include "migrated/container_watch.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/fault_point.h"
+#include "migrated/hold_keeper.h"
 #include "migrated/host_undo.h"
 #include "migrated/log_tree.h"
 #include "migrated/network/netlock.h"
+#include "migrated/network/process_sockets.h"
 #include "migrated/oci_runtime/replica_tasks.h"
 #include "migrated/oci_runtime/ticket.h"
 #include "migrated/preflight.h"
@@ -75,6 +78,8 @@ TargetMigration::TargetMigration(Node& node, v1::MigrationRecord record)
       id_(record.migration().id()),
       record_(std::move(record)),
       progress_(record_.migration()),
+      may_have_run_(record_.decision() == v1::DECISION_COMMITTED ||
+                    record_.decision() == v1::DECISION_ACTIVATED),
       last_contact_ms_(NowMs()) {}
 
 TargetMigration::~TargetMigration() = default;
@@ -178,10 +183,30 @@ Result<v1::ReceiveReply> TargetMigration::Receive(const v1::ReceiveRequest& requ
   TRY(RequireOpen());
   const auto reception = ReceptionOf(request);
   std::unique_lock lock(reception->mutex);
-  if (!reception->changed.wait(lock, stop, [&] { return reception->result.has_value(); })) {
+  if (!reception->changed.wait(
+          lock, stop, [&] { return reception->result.has_value() || !NoInterference(); })) {
     return MakeError(ErrorCode::kCancelled, "the call was cancelled");
   }
+  TRY(NoInterference());
   return *reception->result;
+}
+
+Result<> TargetMigration::NoInterference() const {
+  const std::lock_guard lock(interference_mutex_);
+  return interference_;
+}
+
+// On the thread of Docker's events. Whoever waits for a stream is told at once.
+void TargetMigration::OnInterference(const Error& what) {
+  {
+    const std::lock_guard lock(interference_mutex_);
+    interference_ = what;
+  }
+  const std::lock_guard lock(receptions_mutex_);
+  for (const auto& [name, reception] : receptions_) {
+    const std::lock_guard waiting(reception->mutex);
+    reception->changed.notify_all();
+  }
 }
 
 Result<v1::ReceiveReply> TargetMigration::ReceiveImage(const v1::ReceiveRequest& request) {
@@ -215,6 +240,9 @@ Result<v1::CreateReplicaReply> TargetMigration::CreateReplica() {
     progress_.Update(
         [&](v1::Migration& migration) { migration.set_target_container_id(replica_->id); });
     TRY(Save());
+    replica_watch_ = std::make_unique<ReplicaWatch>(
+        node_.docker_events(), replica_->id, spec_->name,
+        [this](const Error& what) { OnInterference(what); });
   }
   TRY(Fault(FaultPoint::kTargetCreated));
   v1::CreateReplicaReply reply;
@@ -350,16 +378,24 @@ Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& requ
   if (!replica_) {
     return MakeError(ErrorCode::kFailedPrecondition, "restore before the container was created");
   }
+  TRY(NoInterference());
+  replica_watch_->Restoring();
   progress_.EnterPhase(v1::PHASE_RESTORE);
   *record_.mutable_lineage() = request.lineage();
   const auto start = Clock::now();
   TRY(Fault(FaultPoint::kTargetRestoring));
   TRY(PlaceLogs(node_.MigrationDirectoryPath(id_) + "/logs", spec_->source_id, *replica_));
-  TRY(StartReplica(request.memory_bytes()));
+  if (Result<> started = StartReplica(request.memory_bytes()); !started) {
+    TRY(NoInterference());  // says more
+    return started.error();
+  }
   v1::RestoreReply reply;
   reply.set_docker_start_ms(Milliseconds(Clock::now() - start));
-  reply.set_tasks(TRY(CheckStopped()));
+  const auto tasks = CheckStopped();
+  TRY(NoInterference());
+  reply.set_tasks(TRY(Result(tasks)));
   TRY(Fault(FaultPoint::kTargetRestored));
+  replica_watch_->Done();
   record_.set_decision(v1::DECISION_PREPARED);
   TRY(Save());
   TRY(Fault(FaultPoint::kTargetPromised));
@@ -387,7 +423,10 @@ Result<v1::CommitReply> TargetMigration::CommitLocked() {
   record_.set_decision(v1::DECISION_COMMITTED);
   TRY(Save());
   TRY(Fault(FaultPoint::kTargetCommitted));
-  TRY(Activate());
+  if (Result<> active = Activate(); !active) {
+    TRY(GiveUpIfLost(active.error()));
+    return active.error();
+  }
   TRY(Fault(FaultPoint::kTargetResumed));
   record_.set_decision(v1::DECISION_ACTIVATED);
   progress_.EnterPhase(v1::PHASE_CLEANUP);
@@ -404,11 +443,17 @@ Result<> TargetMigration::Activate() {
   TRY(ConnectContainerNetwork(node_, record_));
   TRY(Fault(FaultPoint::kTargetConnected));
   TRY(UnlockNetns(netns));
+  TRY(AnnounceOwnAddresses(netns));
   const auto cgroup = TRY(FindFreezerCgroup(pid, record_.replica_id()));
-  TRY(RearmExpiredTimers(TRY(CgroupProcesses(cgroup))));
+  const std::vector<int> processes = TRY(CgroupProcesses(cgroup));
+  TRY(RearmExpiredTimers(processes));
+  TRY(PushUnsent(processes));
+  may_have_run_ = true;
   // Processes that a signal had stopped before the checkpoint stay stopped.
-  return ResumeReplica(cgroup,
-                       TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image")));
+  TRY(ResumeReplica(cgroup,
+                    TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image"))));
+  node_.holds().Release(id_);  // of clients that knew the container here before
+  return {};
 }
 
 // After the client has its answer: what must be done, but not at once.
@@ -470,14 +515,14 @@ Result<v1::PeerAbortReply> TargetMigration::Abort(const Error& why) {
 
 Result<v1::PeerAbortReply> TargetMigration::AbortLocked(const Error& why) {
   v1::PeerAbortReply reply;
-  if (ended_) {
-    return reply;
-  }
   if (record_.decision() == v1::DECISION_COMMITTED ||
       record_.decision() == v1::DECISION_ACTIVATED) {
     return MakeError(ErrorCode::kFailedPrecondition,
                      "migration " + id_ + " is committed: the container runs at the target",
                      "PAST_COMMIT_POINT");
+  }
+  if (ended_) {
+    return reply;
   }
   progress_.EnterPhase(v1::PHASE_UNDO);
   record_.set_decision(v1::DECISION_ABORTED);
@@ -485,6 +530,7 @@ Result<v1::PeerAbortReply> TargetMigration::AbortLocked(const Error& why) {
     spdlog::error("migration {}: {}", id_, saved.error().message);
   }
   receivers_.clear();
+  node_.holds().Release(id_);
   for (std::string& text : UndoAll()) {
     reply.add_undone(std::move(text));
   }
@@ -552,28 +598,22 @@ void TargetMigration::Recover() {
 // stays stopped, so there are never two copies.
 void TargetMigration::AskSource() {
   Touch();
-  v1::GetDecisionReply::Decision decision = v1::GetDecisionReply::UNDECIDED;
-  if (record_.decision() == v1::DECISION_COMMITTED) {
-    decision = v1::GetDecisionReply::COMMITTED;
-  } else {
-    v1::GetDecisionRequest request;
-    request.set_migration_id(id_);
-    auto peer = node_.ConnectPeer(record_.source_endpoint());
-    auto reply = peer ? (*peer)->GetDecision(request, {.timeout = limits::kPeerConnectTimeout})
-                      : Result<v1::GetDecisionReply>(peer.error());
-    if (!reply) {
-      spdlog::warn("migration {}: prepared, and the source {} does not answer: {}", id_,
-                   record_.source_endpoint(), reply.error().message);
-      return;
-    }
-    decision = reply->decision();
-  }
-  if (decision == v1::GetDecisionReply::COMMITTED) {
+  const bool told = record_.decision() == v1::DECISION_COMMITTED ||
+                    record_.decision() == v1::DECISION_ACTIVATED;
+  v1::GetDecisionRequest request;
+  request.set_migration_id(id_);
+  auto peer = node_.ConnectPeer(record_.source_endpoint());
+  auto reply = peer ? (*peer)->GetDecision(request, {.timeout = limits::kPeerConnectTimeout})
+                    : Result<v1::GetDecisionReply>(peer.error());
+  if (reply && reply->decision() == v1::GetDecisionReply::ABORTED) {
+    // Also of what was committed: its operator has taken the decision back.
+    (void)DropReplica(MakeError(ErrorCode::kAborted, "the source gave the migration up"));
+  } else if (told || (reply && reply->decision() == v1::GetDecisionReply::COMMITTED)) {
     if (auto committed = CommitLocked(); !committed) {
       spdlog::error("migration {}: {}", id_, committed.error().message);
     }
-  } else if (decision == v1::GetDecisionReply::ABORTED) {
-    (void)AbortLocked(MakeError(ErrorCode::kAborted, "the source gave the migration up"));
+  } else {
+    SayInDoubt(reply ? "has not decided" : reply.error().message);
   }
 }
 

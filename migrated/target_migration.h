@@ -18,6 +18,7 @@
 #include <string>
 #include <thread>
 
+#include "migrated/container_watch.h"
 #include "migrated/docker/container_spec.h"
 #include "migrated/docker/create_on_target.h"
 #include "migrated/node.h"
@@ -26,6 +27,9 @@
 #include "proto/journal.pb.h"
 
 namespace migrate {
+
+// Whether the restored replica of a record has ended, or is no more. target_resolve.cc.
+bool ReplicaIsLost(Node& node, const v1::MigrationRecord& record);
 
 class TargetMigration {
  public:
@@ -44,6 +48,10 @@ class TargetMigration {
   Result<v1::CommitReply> Commit();
   Result<v1::PeerAbortReply> Abort(const Error& why);
 
+  // target_resolve.cc: the operator's word, while the source does not answer; who may give it is up
+  // to the caller (resolve.h).
+  Result<> Resolve(v1::Resolution resolution);
+
   // What a timer of the daemon calls now and then: a source that has been silent for too long is
   // asked for its decision if this side is prepared, else given up.
   void CheckLease();
@@ -57,6 +65,8 @@ class TargetMigration {
 
  private:
   Result<> RequireOpen() const;
+  Result<> NoInterference() const;
+  void OnInterference(const Error& what);
   Result<> Save();
   OnCreate OnCreated();
   Result<> AddUndo(v1::UndoItem::Kind kind, const std::string& name, const std::string& detail);
@@ -75,6 +85,10 @@ class TargetMigration {
   Result<v1::PeerAbortReply> AbortLocked(const Error& why);
   Result<v1::CommitReply> CommitLocked();
   void AskSource();
+  // target_resolve.cc; all with mutex_ held.
+  void SayInDoubt(const std::string& source_says);
+  Result<> GiveUpIfLost(const Error& why);
+  Result<v1::PeerAbortReply> DropReplica(const Error& why);
 
   Node& node_;
   const std::string id_;
@@ -84,6 +98,8 @@ class TargetMigration {
   Progress progress_;
   std::optional<ContainerSpec> spec_;
   std::optional<CreatedContainer> replica_;
+  // The replica may have executed instructions; of an earlier daemon nobody knows.
+  bool may_have_run_;
   std::map<std::string, std::shared_ptr<FileTreeReceiver>> receivers_;
 
   std::atomic<int> calls_ = 0;
@@ -92,6 +108,9 @@ class TargetMigration {
   std::atomic<bool> ended_ = false;
   std::mutex receptions_mutex_;
   std::map<std::string, std::shared_ptr<Reception>> receptions_;  // guarded by it
+  mutable std::mutex interference_mutex_;
+  Result<> interference_;                        // guarded by it: what somebody did to the replica
+  std::unique_ptr<ReplicaWatch> replica_watch_;  // its last use of this ends with it
   std::jthread settle_;  // what may take its time after the replica has gone live
 };
 

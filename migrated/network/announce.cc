@@ -12,9 +12,10 @@
 
 #include <array>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 
-#include "base/netns.h"
+#include "migrated/network/in_netns.h"
 
 namespace migrate {
 namespace {
@@ -161,7 +162,8 @@ Result<> Send(const Segment& segment, const std::string& link, const Frame& fram
   std::memcpy(to.sll_addr, frame.ethernet.ether_dhost, ETH_ALEN);
   if (sendto(segment.socket.get(), &frame, sizeof frame, 0, reinterpret_cast<const sockaddr*>(&to),
              sizeof to) != static_cast<ssize_t>(sizeof frame)) {
-    if (errno == ENETDOWN) {
+    // The second one is how a device without carrier says it.
+    if (errno == ENETDOWN || errno == ENOBUFS) {
       return MakeError(ErrorCode::kUnavailable, "announce from " + link + ": the device is down");
     }
     return ErrnoError("announce from " + link);
@@ -190,6 +192,17 @@ Result<> AnnounceHere(const std::string& link, const std::string& address,
 Result<> Announce(FdRef netns, const std::string& link, const std::string& address,
                   const std::string& mac) {
   return InNetns(netns, [&] { return AnnounceHere(link, address, mac); });
+}
+
+Result<std::string> LinkMac(FdRef netns, const std::string& link) {
+  return ValueInNetns<std::string>(netns, [&]() -> Result<std::string> {
+    auto segment = TRY(OpenSegment(link));
+    std::array<char, sizeof "00:00:00:00:00:00"> text{};
+    const auto& mac = segment.mac;
+    std::snprintf(text.data(), text.size(), "%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2],
+                  mac[3], mac[4], mac[5]);
+    return std::string(text.data());
+  });
 }
 
 }  // namespace migrate

@@ -15,8 +15,10 @@ namespace migrate {
 
 // One round: that `address` (IPv4 or IPv6, without a length) is at `mac` ("02:42:..."; empty: the
 // link's own), sent from `link` of that namespace. kNotFound if there is no such link,
-// kFailedPrecondition if it is no Ethernet device, kUnavailable if it is down.
+// kFailedPrecondition if it is no Ethernet device, kUnavailable if it is down or has no carrier.
 Result<> Announce(FdRef netns, const std::string& link, const std::string& address,
                   const std::string& mac = {});
+
+Result<std::string> LinkMac(FdRef netns, const std::string& link);
 
 }  // namespace migrate

@@ -7,9 +7,11 @@
 #include <algorithm>
 #include <array>
 #include <memory>
+#include <mutex>
 #include <sstream>
 
 #include "base/scope_exit.h"
+#include "migrated/network/hook_lease.h"
 #include "migrated/network/in_netns.h"
 #include "migrated/network/nft.h"
 
@@ -38,16 +40,38 @@ Result<Handle> OpenHandle() {
   return handle;
 }
 
-std::string AddressText(std::uint32_t network_order) {
-  std::array<char, INET_ADDRSTRLEN> text{};
-  return inet_ntop(AF_INET, &network_order, text.data(), text.size());
+int FamilyOf(const std::string& address) {
+  return address.find(':') == std::string::npos ? AF_INET : AF_INET6;
+}
+
+// The library has an attribute for each family.
+struct AddressAttribute {
+  nf_conntrack_attr four;
+  nf_conntrack_attr six;
+};
+constexpr AddressAttribute kOriginalSource{ATTR_ORIG_IPV4_SRC, ATTR_ORIG_IPV6_SRC};
+constexpr AddressAttribute kOriginalDestination{ATTR_ORIG_IPV4_DST, ATTR_ORIG_IPV6_DST};
+constexpr AddressAttribute kReplySource{ATTR_REPL_IPV4_SRC, ATTR_REPL_IPV6_SRC};
+constexpr AddressAttribute kReplyDestination{ATTR_REPL_IPV4_DST, ATTR_REPL_IPV6_DST};
+constexpr AddressAttribute kNewSource{ATTR_SNAT_IPV4, ATTR_SNAT_IPV6};
+constexpr AddressAttribute kNewDestination{ATTR_DNAT_IPV4, ATTR_DNAT_IPV6};
+
+std::string GetAddress(const nf_conntrack* kernel, AddressAttribute attribute) {
+  int family = nfct_get_attr_u8(kernel, ATTR_ORIG_L3PROTO);
+  const void* bytes = nfct_get_attr(kernel, family == AF_INET6 ? attribute.six : attribute.four);
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  if (bytes == nullptr || inet_ntop(family, bytes, text.data(), text.size()) == nullptr) {
+    return {};
+  }
+  return text.data();
 }
 
 // Only for addresses that came from the kernel or were checked by the caller.
-std::uint32_t AddressNumber(const std::string& text) {
-  in_addr address{};
-  inet_pton(AF_INET, text.c_str(), &address);
-  return address.s_addr;
+void SetAddress(nf_conntrack* kernel, AddressAttribute attribute, const std::string& text) {
+  const int family = FamilyOf(text);
+  std::array<std::uint8_t, sizeof(in6_addr)> bytes{};
+  inet_pton(family, text.c_str(), bytes.data());
+  nfct_set_attr(kernel, family == AF_INET6 ? attribute.six : attribute.four, bytes.data());
 }
 
 int OnEntry(enum nf_conntrack_msg_type, nf_conntrack* kernel, void* data) {
@@ -57,14 +81,13 @@ int OnEntry(enum nf_conntrack_msg_type, nf_conntrack* kernel, void* data) {
   }
   ConntrackEntry entry;
   entry.protocol = static_cast<Protocol>(protocol);
-  entry.original = {AddressText(nfct_get_attr_u32(kernel, ATTR_ORIG_IPV4_SRC)),
+  entry.original = {GetAddress(kernel, kOriginalSource),
                     ntohs(nfct_get_attr_u16(kernel, ATTR_ORIG_PORT_SRC)),
-                    AddressText(nfct_get_attr_u32(kernel, ATTR_ORIG_IPV4_DST)),
+                    GetAddress(kernel, kOriginalDestination),
                     ntohs(nfct_get_attr_u16(kernel, ATTR_ORIG_PORT_DST))};
-  entry.reply = {AddressText(nfct_get_attr_u32(kernel, ATTR_REPL_IPV4_SRC)),
-                 ntohs(nfct_get_attr_u16(kernel, ATTR_REPL_PORT_SRC)),
-                 AddressText(nfct_get_attr_u32(kernel, ATTR_REPL_IPV4_DST)),
-                 ntohs(nfct_get_attr_u16(kernel, ATTR_REPL_PORT_DST))};
+  entry.reply = {
+      GetAddress(kernel, kReplySource), ntohs(nfct_get_attr_u16(kernel, ATTR_REPL_PORT_SRC)),
+      GetAddress(kernel, kReplyDestination), ntohs(nfct_get_attr_u16(kernel, ATTR_REPL_PORT_DST))};
   if (entry.protocol == Protocol::kTcp) {
     entry.tcp_state = nfct_get_attr_u8(kernel, ATTR_TCP_STATE);
   }
@@ -82,7 +105,7 @@ Result<std::vector<ConntrackEntry>> ListHere() {
   auto handle = TRY(OpenHandle());
   std::vector<ConntrackEntry> entries;
   nfct_callback_register(handle.get(), NFCT_T_ALL, OnEntry, &entries);
-  std::uint32_t family = AF_INET;
+  std::uint32_t family = AF_UNSPEC;
   if (nfct_query(handle.get(), NFCT_Q_DUMP, &family) != 0) {
     return ErrnoError("list connection tracking entries");
   }
@@ -93,16 +116,26 @@ Result<std::vector<ConntrackEntry>> ListHere() {
 KernelEntry Key(const ConntrackEntry& entry) {
   KernelEntry kernel(nfct_new());
   auto* raw = kernel.get();
-  nfct_set_attr_u8(raw, ATTR_ORIG_L3PROTO, AF_INET);
+  nfct_set_attr_u8(raw, ATTR_ORIG_L3PROTO,
+                   static_cast<std::uint8_t>(FamilyOf(entry.original.source_address)));
   nfct_set_attr_u8(raw, ATTR_ORIG_L4PROTO, static_cast<std::uint8_t>(entry.protocol));
-  nfct_set_attr_u32(raw, ATTR_ORIG_IPV4_SRC, AddressNumber(entry.original.source_address));
-  nfct_set_attr_u32(raw, ATTR_ORIG_IPV4_DST, AddressNumber(entry.original.destination_address));
+  SetAddress(raw, kOriginalSource, entry.original.source_address);
+  SetAddress(raw, kOriginalDestination, entry.original.destination_address);
   nfct_set_attr_u16(raw, ATTR_ORIG_PORT_SRC, htons(entry.original.source_port));
   nfct_set_attr_u16(raw, ATTR_ORIG_PORT_DST, htons(entry.original.destination_port));
   if (entry.zone != 0) {
     nfct_set_attr_u16(raw, ATTR_ZONE, entry.zone);
   }
   return kernel;
+}
+
+// The entry has not seen the connection's windows, so it must not judge them.
+void SetLooseTcp(nf_conntrack* raw, std::uint8_t state) {
+  nfct_set_attr_u8(raw, ATTR_TCP_STATE, state);
+  for (auto attribute :
+       {ATTR_TCP_FLAGS_ORIG, ATTR_TCP_FLAGS_REPL, ATTR_TCP_MASK_ORIG, ATTR_TCP_MASK_REPL}) {
+    nfct_set_attr_u8(raw, attribute, IP_CT_TCP_FLAG_BE_LIBERAL);
+  }
 }
 
 KernelEntry ToKernel(const ConntrackEntry& entry) {
@@ -114,12 +147,12 @@ KernelEntry ToKernel(const ConntrackEntry& entry) {
   const auto& reply = entry.reply;
   if (reply.source_address != original.destination_address ||
       reply.source_port != original.destination_port) {
-    nfct_set_attr_u32(raw, ATTR_DNAT_IPV4, AddressNumber(reply.source_address));
+    SetAddress(raw, kNewDestination, reply.source_address);
     nfct_set_attr_u16(raw, ATTR_DNAT_PORT, htons(reply.source_port));
   }
   if (reply.destination_address != original.source_address ||
       reply.destination_port != original.source_port) {
-    nfct_set_attr_u32(raw, ATTR_SNAT_IPV4, AddressNumber(reply.destination_address));
+    SetAddress(raw, kNewSource, reply.destination_address);
     nfct_set_attr_u16(raw, ATTR_SNAT_PORT, htons(reply.destination_port));
   }
   std::uint32_t status = 0;
@@ -131,12 +164,7 @@ KernelEntry ToKernel(const ConntrackEntry& entry) {
     nfct_set_attr_u32(raw, ATTR_MARK, entry.mark);
   }
   if (entry.protocol == Protocol::kTcp) {
-    nfct_set_attr_u8(raw, ATTR_TCP_STATE, entry.tcp_state);
-    // The entry has not seen the connection's windows, so it must not judge them.
-    for (auto attribute :
-         {ATTR_TCP_FLAGS_ORIG, ATTR_TCP_FLAGS_REPL, ATTR_TCP_MASK_ORIG, ATTR_TCP_MASK_REPL}) {
-      nfct_set_attr_u8(raw, attribute, IP_CT_TCP_FLAG_BE_LIBERAL);
-    }
+    SetLooseTcp(raw, entry.tcp_state);
   }
   return kernel;
 }
@@ -201,25 +229,30 @@ void AppendGuardTuple(std::ostream& out, Protocol protocol, const ConntrackTuple
 
 std::string GuardCommands(const std::vector<ConntrackMove>& moves) {
   std::ostringstream out;
-  out << "add table ip " << kGuardTable << "\ndelete table ip " << kGuardTable << "\nadd table ip "
-      << kGuardTable << "\nadd set ip " << kGuardTable
+  out << "add table ip " << kGuardTable << "\nadd set ip " << kGuardTable
       << " moving { type inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service; }\n";
   for (const auto& move : moves) {
     AppendGuardTuple(out, move.before.protocol, move.before.original);
     AppendGuardTuple(out, move.before.protocol, move.before.reply);
   }
+  // In front of connection tracking, but behind the hold queue: what that releases goes on from
+  // there, and nothing that it holds is for us to drop.
   for (const char* hook : {"prerouting", "output"}) {
     out << "add chain ip " << kGuardTable << " " << hook << " { type filter hook " << hook
-        << " priority -450; }\nadd rule ip " << kGuardTable << " " << hook
-        << " meta l4proto . ip saddr . th sport . ip daddr . th dport @moving drop\n";
+        << " priority " << internal::kGuardPriority << "; }\nadd rule ip " << kGuardTable << " "
+        << hook << " meta l4proto . ip saddr . th sport . ip daddr . th dport @moving drop\n";
   }
   return out.str();
 }
 
 Result<std::vector<ConntrackMove>> ApplyHere(const std::vector<ConntrackMove>& moves) {
+  // One guard at a time: it is the same table for all.
+  static std::mutex guard_mutex;
+  std::lock_guard lock(guard_mutex);
+  const internal::NftTable guard{"ip", kGuardTable};
   auto handle = TRY(OpenHandle());
-  TRY(RunNft(GuardCommands(moves)));
-  ScopeExit remove_guard([] { (void)RemoveNftTable("ip", kGuardTable); });
+  TRY(RunNft(TRY(internal::ResetNftTable(guard)) + GuardCommands(moves)));
+  ScopeExit remove_guard([&] { (void)internal::RetireNftTable(guard); });
   // All old ones first: a new tuple may be the old tuple of another move.
   for (const auto& move : moves) {
     TRY(DeleteHere(handle.get(), move.before));
@@ -281,6 +314,13 @@ std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>&
     if (inbound) {
       after.reply.source_address = to;
     }
+    if (outbound && entry.reply.destination_address == entry.original.source_address) {
+      // Not masqueraded, e.g. to a neighbour. Written as if the peer had opened it: Docker deletes
+      // what has the container's address in its reply tuple, now and later.
+      after.original = entry.reply;
+      after.reply = {to, entry.original.source_port, entry.original.destination_address,
+                     entry.original.destination_port};
+    }
     if (entry.protocol == Protocol::kTcp) {
       after.seen_reply = after.assured = true;
       bool established = entry.tcp_state == TCP_CONNTRACK_ESTABLISHED;
@@ -307,6 +347,23 @@ Result<std::vector<ConntrackMove>> ApplyConntrackMoves(FdRef netns,
     return std::vector<ConntrackMove>{};
   }
   return ValueInNetns<std::vector<ConntrackMove>>(netns, [&] { return ApplyHere(moves); });
+}
+
+Result<> LoosenConntrackOf(FdRef netns, const std::string& address) {
+  return InNetns(netns, [&]() -> Result<> {
+    auto handle = TRY(OpenHandle());
+    for (const auto& entry : TRY(ListHere())) {
+      if (entry.protocol != Protocol::kTcp || !Touches(entry, address)) {
+        continue;
+      }
+      auto kernel = Key(entry);
+      SetLooseTcp(kernel.get(), entry.tcp_state);
+      if (nfct_query(handle.get(), NFCT_Q_UPDATE, kernel.get()) != 0 && errno != ENOENT) {
+        return ErrnoError("change a connection tracking entry");
+      }
+    }
+    return {};
+  });
 }
 
 Result<> DeleteConntrackOf(FdRef netns, const std::string& address) {

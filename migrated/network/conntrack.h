@@ -1,6 +1,6 @@
-// Connection tracking entries (IPv4, TCP and UDP) of a network namespace, and how the entries of a
-// container's address are turned into entries of its relay address, so that packets of connections
-// that exist go on being translated once the container is elsewhere.
+// Connection tracking entries (TCP and UDP) of a network namespace, and how the entries of a
+// container's address are turned into entries of its relay address (IPv4 only), so that packets of
+// connections that exist go on being translated once the container is elsewhere.
 //
 // Owns nothing: entries are the kernel's. Needs CAP_NET_ADMIN. Thread-safe. Times in seconds.
 #pragma once
@@ -70,6 +70,10 @@ std::vector<ConntrackMove> ReverseConntrackMoves(const std::vector<ConntrackMove
 // that failed because their new tuple is taken by another connection, which is lost.
 Result<std::vector<ConntrackMove>> ApplyConntrackMoves(FdRef netns,
                                                        const std::vector<ConntrackMove>& moves);
+
+// TCP entries that lead to or come from the address no longer judge windows, as is necessary where
+// only one direction of a connection passes this host.
+Result<> LoosenConntrackOf(FdRef netns, const std::string& address);
 
 // Deletes all entries that lead to or come from the address.
 Result<> DeleteConntrackOf(FdRef netns, const std::string& address);

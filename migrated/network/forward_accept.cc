@@ -15,9 +15,9 @@
 namespace migrate::internal {
 namespace {
 
-// "" if the chain does not exist.
-Result<std::string> ListFilterChain(const std::string& chain) {
-  auto listed = RunNft("list chain ip filter " + chain, NftOutput::kHandles);
+// "" if the chain, e.g. "ip filter FORWARD", does not exist.
+Result<std::string> ListChain(const std::string& chain) {
+  auto listed = RunNft("list chain " + chain, NftOutput::kHandles);
   if (!listed && listed.error().code == ErrorCode::kNotFound) {
     return std::string();
   }
@@ -58,28 +58,60 @@ Result<bool> LegacyForwardDrops() {
   return target.verdict == -NF_DROP - 1;
 }
 
+// Those of one family in which a packet to a container's address may end.
+std::vector<std::string> AddressChains(const std::string& family) {
+  return {family + " filter DOCKER-USER", family + " raw PREROUTING"};
+}
+
+Result<> DeleteMarked(const std::string& chain, const std::string& mark,
+                      const std::string& address) {
+  std::istringstream listed(TRY(ListChain(chain)));
+  std::string commands;
+  for (std::string line; std::getline(listed, line);) {
+    auto handle = line.find("# handle ");
+    if (line.find("comment \"" + mark + "\"") != std::string::npos &&
+        (address.empty() || line.find("addr " + address + " ") != std::string::npos) &&
+        handle != std::string::npos) {
+      commands += "delete rule " + chain + " handle " + line.substr(handle + 9) + "\n";
+    }
+  }
+  if (!commands.empty()) {
+    TRY(RunNft(commands));
+  }
+  return {};
+}
+
 std::string AcceptRule(const char* direction, const std::string& link) {
   return std::string(direction) + " \"" + link + "\" counter accept";
 }
 
 }  // namespace
 
-Result<> CheckForwarding() {
-  auto forward = TRY(ReadSmallFile("/proc/sys/net/ipv4/ip_forward"));
-  if (!forward.starts_with("1")) {
-    return MakeError(ErrorCode::kFailedPrecondition,
-                     "IPv4 forwarding is off on this host; set net.ipv4.ip_forward=1",
-                     "IP_FORWARD_OFF");
+Result<> CheckForwarding() { return CheckForwardingOf(AF_INET); }
+
+Result<> CheckForwardingOf(int family) {
+  const bool six = family == AF_INET6;
+  auto forward = ReadSmallFile(six ? "/proc/sys/net/ipv6/conf/all/forwarding"
+                                   : "/proc/sys/net/ipv4/ip_forward");
+  if (!forward || !forward->starts_with("1")) {
+    return six ? MakeError(
+                     ErrorCode::kFailedPrecondition,
+                     "IPv6 forwarding is off on this host; set net.ipv6.conf.all.forwarding=1",
+                     "IPV6_FORWARD_OFF")
+               : MakeError(ErrorCode::kFailedPrecondition,
+                           "IPv4 forwarding is off on this host; set net.ipv4.ip_forward=1",
+                           "IP_FORWARD_OFF");
   }
-  if (TRY(LegacyForwardDrops())) {
+  if (!six && TRY(LegacyForwardDrops())) {
     return MakeError(ErrorCode::kFailedPrecondition,
                      "the firewall of iptables-legacy drops forwarded packets, and only that of "
                      "iptables-nft can be opened; let Docker use iptables-nft",
                      "FIREWALL_LEGACY");
   }
-  auto user_chain = TRY(ListFilterChain("DOCKER-USER"));
+  const std::string table = six ? "ip6 filter " : "ip filter ";
+  auto user_chain = TRY(ListChain(table + "DOCKER-USER"));
   if (user_chain.empty()) {
-    auto chain = TRY(ListFilterChain("FORWARD"));
+    auto chain = TRY(ListChain(table + "FORWARD"));
     if (chain.find("policy drop") != std::string::npos) {
       return MakeError(ErrorCode::kFailedPrecondition,
                        "the firewall drops forwarded packets and has no DOCKER-USER chain in "
@@ -91,7 +123,7 @@ Result<> CheckForwarding() {
 }
 
 Result<> AcceptForwarding(const std::string& link) {
-  auto chain = TRY(ListFilterChain("DOCKER-USER"));
+  auto chain = TRY(ListChain("ip filter DOCKER-USER"));
   if (chain.empty()) {
     return {};
   }
@@ -111,7 +143,7 @@ Result<> AcceptForwarding(const std::string& link) {
 }
 
 Result<> RevokeForwarding(const std::string& link) {
-  std::istringstream chain(TRY(ListFilterChain("DOCKER-USER")));
+  std::istringstream chain(TRY(ListChain("ip filter DOCKER-USER")));
   std::string commands;
   for (std::string line; std::getline(chain, line);) {
     auto handle = line.find("# handle ");
@@ -121,6 +153,45 @@ Result<> RevokeForwarding(const std::string& link) {
   }
   if (!commands.empty()) {
     TRY(RunNft(commands));
+  }
+  return {};
+}
+
+Result<> AcceptAddress(const std::string& address, const std::string& mark) {
+  const std::string family = address.find(':') == std::string::npos ? "ip" : "ip6";
+  std::string commands;
+  for (const auto& chain : AddressChains(family)) {
+    auto listed = TRY(ListChain(chain));
+    if (listed.empty()) {
+      continue;
+    }
+    for (const char* direction : {" daddr ", " saddr "}) {
+      auto rule = family + direction + address + " counter accept comment \"" + mark + "\"";
+      // Without counters in the listing "counter" stays.
+      if (listed.find(rule) == std::string::npos) {
+        commands += "insert rule " + chain + " " + rule + "\n";
+      }
+    }
+  }
+  if (!commands.empty()) {
+    TRY(RunNft(commands));
+  }
+  return {};
+}
+
+Result<> RevokeAddress(const std::string& address, const std::string& mark) {
+  const std::string family = address.find(':') == std::string::npos ? "ip" : "ip6";
+  for (const auto& chain : AddressChains(family)) {
+    TRY(DeleteMarked(chain, mark, address));
+  }
+  return {};
+}
+
+Result<> RevokeAddresses(const std::string& mark) {
+  for (const char* family : {"ip", "ip6"}) {
+    for (const auto& chain : AddressChains(family)) {
+      TRY(DeleteMarked(chain, mark, {}));
+    }
   }
   return {};
 }

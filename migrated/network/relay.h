@@ -3,6 +3,10 @@
 //
 //   client <-> origin: DNAT to the relay address R <-> VXLAN <-> container's namespace: R is local
 //
+// Clients are: whoever uses a published port of the origin, programs of the origin itself (by its
+// loopback addresses too), whoever sends to an address that the container had at the origin, and
+// the container's neighbours on its bridge there (stand_in.h).
+//
 // A relay belongs to one container lineage and one origin, and outlives all moves: R and the id
 // stay the same. At the origin everything is keyed on R, so that nothing there depends on an
 // address that Docker hands out. In the container's namespace a stateless translation joins R with
@@ -22,6 +26,7 @@
 #include "base/owned_fd.h"
 #include "base/result.h"
 #include "migrated/network/connection.h"
+#include "migrated/network/stand_in.h"
 
 namespace migrate {
 
@@ -59,6 +64,15 @@ struct OriginSide {
   std::string local_address;   // of this host, toward the container's host
   std::string remote_address;  // the container's host
   std::vector<RelayPort> ports;
+  // That the container had here: new connections to them are led to it. From the bridges of
+  // `stand_ins` and from this host to all ports; from elsewhere, as with Docker's own firewall,
+  // only to the published container ports, and echo requests.
+  std::vector<std::string> container_addresses = {};
+  // From elsewhere to all ports, too: a host whose firewall lets routed packets pass.
+  bool open_addresses = false;
+  // Those of container_addresses that lie on a bridge of this host. Others of this relay's id are
+  // removed. Leave out what Docker has given to another container: WithdrawAddress().
+  std::vector<StandIn> stand_ins = {};
 
   bool operator==(const OriginSide&) const = default;
 };
@@ -68,6 +82,9 @@ struct OriginAtHome {
   RelaySpec relay;
   std::string container_address;  // on the bridge
   std::string bridge;
+  // For addresses that it had here before and has no more, nor another container has. Others of
+  // this relay's id are removed: the container itself answers again for the address that it has.
+  std::vector<StandIn> stand_ins = {};
 
   bool operator==(const OriginAtHome&) const = default;
 };
@@ -99,11 +116,25 @@ Result<> CheckOrigin(FdRef host_netns);
 // then RemoveOrigin(). Calling it again with another remote_address repoints the relay.
 Result<> SetUpOrigin(FdRef host_netns, const OriginSide& side);
 
+// Of `connections`, the container's own, those with a neighbour on a bridge of side.stand_ins: a
+// bridge need not track what it passes on. Makes the entries that lead them to R, whichever end
+// opened them; not for those that have one. To be called with the container locked, behind
+// ApplyConntrackMoves(), and may be repeated like that. Undone by RemoveOrigin(). The result: what
+// is lost because another connection has the tuple.
+Result<std::vector<Connection>> LeadNeighbours(FdRef host_netns, const OriginSide& side,
+                                               const std::vector<Connection>& connections);
+
+// Another container gets, or has got, the address: its stand-in ends, and new connections to it are
+// no longer led to R. The caller also leaves it out of later calls of SetUpOrigin(). Idempotent.
+Result<> WithdrawAddress(FdRef host_netns, std::string_view relay_id, const std::string& address);
+
 // Replaces tunnel and port translation by a route to the container on its bridge. Connections that
-// are keyed on R go on; new ones are Docker's business again.
+// are keyed on R go on; new ones are Docker's business again, but for those of neighbours and of
+// this host to addresses of `stand_ins`, which are led to R. After it and UnlockNetns(), call
+// AnnounceOwnAddresses(): neighbours still believe the host to have the container's address.
 Result<> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side);
 
-// Everything of the relay, the connection tracking entries of R included.
+// Everything of the relay, its stand-ins and the connection tracking entries of R included.
 Result<> RemoveOrigin(FdRef host_netns, std::string_view relay_id);
 
 // To be called with the namespace locked (netlock.h) and before the sockets are restored: they can

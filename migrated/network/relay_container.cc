@@ -6,6 +6,7 @@
 #include "base/file_util.h"
 #include "base/ids.h"
 #include "base/netns.h"
+#include "base/subnet.h"
 #include "migrated/network/nft.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/relay_names.h"
@@ -24,11 +25,6 @@ constexpr auto kVniRetryDelay = 50ms;
 constexpr int kVniRetries = 100;
 
 bool AtHome(const ContainerSide& side) { return !side.home_interface.empty(); }
-
-bool IsInterfaceName(const std::string& name) {
-  return !name.empty() && name.size() < 16 &&
-         name.find_first_of("\"\\/ \t\n*") == std::string::npos;
-}
 
 Result<> Validate(const ContainerSide& side) {
   TRY(ValidateRelay(side.relay));
@@ -69,12 +65,22 @@ class Elements {
   bool empty_ = true;
 };
 
+// Of the container with itself, by its old address.
+bool IsInner(const Connection& connection, const std::vector<Connection>& all) {
+  const Connection mirrored{connection.protocol, connection.remote_address, connection.remote_port,
+                            connection.local_address, connection.local_port};
+  return std::find(all.begin(), all.end(), mirrored) != all.end();
+}
+
 // Connections whose socket is at another local address than R. Those at R itself are listed too,
 // with R: so they are not led to a socket that waits at one address.
 std::string ConnectionSets(const ContainerSide& side) {
   Elements incoming;
   Elements outgoing;
   for (const auto& c : side.connections) {
+    if (IsInner(c, side.connections)) {
+      continue;
+    }
     const char* protocol = ProtocolName(c.protocol);
     incoming.Next() << protocol << " . " << c.remote_address << " . " << c.remote_port << " . "
                     << c.local_port << " : " << c.local_address;
@@ -112,25 +118,47 @@ std::string NewFlowRules(const ContainerSide& side) {
   return out.str();
 }
 
-std::string TableCommands(const ContainerSide& side) {
+// Connections of neighbours that came through the relay to the address that the container has
+// again: now they come directly. Sent back through the origin, which knows where they began.
+std::string DirectMap(const ContainerSide& side, const std::vector<AddressInfo>& own) {
+  Elements elements;
+  for (const auto& c : side.connections) {
+    for (const auto& info : own) {
+      if (info.link == side.home_interface && c.local_address == side.relay.relay_address &&
+          SubnetContains(info.address, c.remote_address)) {
+        elements.Next() << ProtocolName(c.protocol) << " . " << c.remote_address << " . "
+                        << c.remote_port << " . " << info.address.substr(0, info.address.find('/'))
+                        << " . " << c.local_port << " : " << c.local_address;
+      }
+    }
+  }
+  return "  map direct {\n    type inet_proto . ipv4_addr . inet_service . ipv4_addr . "
+         "inet_service : ipv4_addr\n" +
+         elements.Text() + "  }\n";
+}
+
+// A remote address may be one of the container's own here, hence the order in `out`.
+std::string TableCommands(const ContainerSide& side, const std::vector<AddressInfo>& own) {
   const auto table = RelayTable(side.relay.id);
   const auto& relay_address = side.relay.relay_address;
   const auto interface = AtHome(side) ? side.home_interface : RelayLink(side.relay.id);
   std::ostringstream out;
   out << "add table ip " << table << "\ndelete table ip " << table << "\n"
-      << TableHead(side.relay) << ConnectionSets(side)
+      << TableHead(side.relay) << ConnectionSets(side) << DirectMap(side, own)
       << "  set flows {\n    type inet_proto . ipv4_addr . inet_service . inet_service\n"
       << "    size 65536\n    flags dynamic,timeout\n  }\n";
   // Before connection tracking on the way in and after it on the way out, so that it sees the
   // same addresses both ways.
   out << "  chain in {\n    type filter hook prerouting priority -310;\n"
       << "    iifname != \"" << interface << "\" accept\n"
+      << "    ip daddr set meta l4proto . ip saddr . th sport . ip daddr . th dport map @direct "
+         "accept\n"
       << "    ip daddr != " << relay_address << (AtHome(side) ? " accept\n" : " drop\n")
       << "    ip daddr set meta l4proto . ip saddr . th sport . th dport map @incoming accept\n"
       << NewFlowRules(side) << "  }\n";
   // "type route": the packet's way is looked up again for its new source, see the rule "from R".
   out << "  chain out {\n    type route hook output priority -150;\n"
-      << "    oifname \"lo\" accept\n    ip saddr " << relay_address << " accept\n"
+      << "    ip daddr 127.0.0.0/8 accept\n    ip saddr " << relay_address << " accept\n"
       << "    meta l4proto . ip saddr . th sport . ip daddr . th dport @outgoing ip saddr set "
       << relay_address << " accept\n"
       << "    meta l4proto . ip daddr . th dport . th sport @flows ip saddr set " << relay_address
@@ -190,26 +218,61 @@ Result<> CreateTunnel(FdRef host_netns, FdRef container_netns, const VxlanLink& 
   });
 }
 
+// What has R as its source leaves by `link` and `gateway`, wherever it goes, but to R itself.
+Result<> RouteFromRelayAddress(Rtnl& rtnl, const RelaySpec& relay, RouteSpec way) {
+  way.destination = "0.0.0.0/0";
+  way.table = RelayRoutingTable(relay.id);
+  TRY(rtnl.SetRoute(way));
+  TRY(rtnl.SetRoute(
+      {.destination = relay.relay_address + "/32", .table = way.table, .is_throw = true}));
+  return rtnl.AddRule({relay.relay_address + "/32", way.table, kRelayRulePriority});
+}
+
 Result<> SetUpTunnelSide(const ContainerSide& side) {
   auto rtnl = TRY(Rtnl::Open());
   const auto& relay = side.relay;
   auto link = RelayLink(relay.id);
-  auto table = RelayRoutingTable(relay.id);
   TRY(RelaxTunnelLink(link));
+  // A neighbour at the origin may have the address that the container has here: take packets from
+  // it, and do not keep those to it.
+  TRY(WriteControlFile("/proc/sys/net/ipv4/conf/" + link + "/accept_local", "1"));
+  TRY(rtnl.SetLocalRulePriority(kLocalRulePriority));
   TRY(AddAddresses(rtnl, side, link, {}));
   TRY(rtnl.SetLinkUp(link));
   TRY(rtnl.SetNeighbour(link, kOriginGateway, RelayMac(relay.id, RelayEnd::kOrigin)));
-  TRY(rtnl.SetRoute({.destination = "0.0.0.0/0",
-                     .link = link,
-                     .gateway = kOriginGateway,
-                     .table = table,
-                     .locked_mtu = relay.mtu}));
-  return rtnl.AddRule({relay.relay_address + "/32", table, kRelayRulePriority});
+  return RouteFromRelayAddress(rtnl, relay,
+                               {.link = link, .gateway = kOriginGateway, .locked_mtu = relay.mtu});
+}
+
+// Neighbours know the container by another address than R: even answers to them have to go through
+// the origin, which translates.
+Result<> SetUpHomeSide(const ContainerSide& side) {
+  auto rtnl = TRY(Rtnl::Open());
+  TRY(AddAddresses(rtnl, side, "lo", RelayLabel(side.relay.id)));
+  for (const auto& route : TRY(rtnl.Routes())) {
+    if (route.destination == "0.0.0.0/0" && route.link == side.home_interface &&
+        route.table == kMainTable && IsIpv4(route.gateway)) {
+      return RouteFromRelayAddress(rtnl, side.relay,
+                                   {.link = side.home_interface, .gateway = route.gateway});
+    }
+  }
+  return {};
 }
 
 Result<> RemoveHere(const std::string& id, bool keep_table) {
   auto rtnl = TRY(Rtnl::Open());
-  TRY(rtnl.DeleteRules(RelayRoutingTable(id)));
+  const auto table = RelayRoutingTable(id);
+  TRY(rtnl.DeleteRules(table));
+  for (const auto& route : TRY(rtnl.Routes())) {
+    if (route.table == table && route.protocol == kRouteProtocol) {
+      TRY(rtnl.DeleteRoute(route));
+    }
+  }
+  const auto rules = TRY(rtnl.Rules());
+  if (std::none_of(rules.begin(), rules.end(),
+                   [](const RuleInfo& rule) { return rule.priority == kRelayRulePriority; })) {
+    TRY(rtnl.SetLocalRulePriority(0));
+  }
   TRY(rtnl.DeleteLink(RelayLink(id)));
   for (const auto& address : TRY(rtnl.Addresses())) {
     if (address.label == RelayLabel(id)) {
@@ -228,12 +291,12 @@ Result<> SetUpContainerSide(FdRef host_netns, FdRef container_netns, const Conta
     return MakeArpStrict();
   };
   auto set_up_home = [&]() -> Result<> {
-    auto rtnl = TRY(Rtnl::Open());
     TRY(RemoveHere(side.relay.id, /*keep_table=*/true));
-    return AddAddresses(rtnl, side, "lo", RelayLabel(side.relay.id));
+    return SetUpHomeSide(side);
   };
   auto translate = [&]() -> Result<> {
-    TRY(RunNft(TableCommands(side)));
+    auto rtnl = TRY(Rtnl::Open());
+    TRY(RunNft(TableCommands(side, TRY(rtnl.Addresses()))));
     return {};
   };
   TRY(InNetns(container_netns, prepare));

@@ -7,6 +7,7 @@
 
 #include "base/ids.h"
 #include "base/subnet.h"
+#include "migrated/network/hook_lease.h"
 #include "migrated/network/host_facts.h"
 #include "migrated/network/in_netns.h"
 #include "migrated/network/nft.h"
@@ -25,7 +26,8 @@ Result<RelayTraces> FindHere() {
   const std::string prefix = std::string("table ip ") + kRelayTablePrefix;
   std::istringstream tables(TRY(RunNft("list tables ip")));
   for (std::string line; std::getline(tables, line);) {
-    if (line.starts_with(prefix) && IsMigrationId(line.substr(prefix.size()))) {
+    if (line.starts_with(prefix) && IsMigrationId(line.substr(prefix.size())) &&
+        !IsRetired({"ip", RelayTable(line.substr(prefix.size()))})) {
       traces.relay_ids.push_back(line.substr(prefix.size()));
     }
   }

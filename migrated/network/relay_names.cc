@@ -59,6 +59,11 @@ bool IsIpv4(const std::string& text) {
   return inet_pton(AF_INET, text.c_str(), &address) == 1;
 }
 
+bool IsInterfaceName(const std::string& name) {
+  return !name.empty() && name.size() < 16 &&
+         name.find_first_of("\"\\/ \t\n*") == std::string::npos;
+}
+
 Result<> ValidateAddress(const std::string& what, const std::string& address) {
   if (!IsIpv4(address)) {
     return MakeError(ErrorCode::kInvalidArgument,
@@ -118,6 +123,14 @@ VxlanLink MakeVxlanLink(const RelaySpec& relay, RelayEnd end, const std::string&
   link.remote_address = remote;
   link.mtu = relay.mtu;
   return link;
+}
+
+std::string JoinElements(const std::vector<std::string>& elements) {
+  std::string joined;
+  for (const auto& element : elements) {
+    joined += (joined.empty() ? "" : ", ") + element;
+  }
+  return joined;
 }
 
 Result<> RelaxTunnelLink(const std::string& link) {

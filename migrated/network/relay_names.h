@@ -1,4 +1,4 @@
-// Names and numbers that follow from a relay's id, and steps that both sides of a relay share.
+// Names and numbers that follow from a relay's id, and steps that parts of a relay share.
 // Internal to migrated/network. Functions without a netns argument act in the current one.
 #pragma once
 
@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "migrated/network/relay.h"
 #include "migrated/network/rtnl.h"
@@ -15,6 +16,9 @@ namespace migrate::internal {
 inline constexpr char kRelayLinkPrefix[] = "mg";
 inline constexpr char kRelayTablePrefix[] = "migrate_";
 inline constexpr std::uint32_t kRelayRulePriority = 7748;
+inline constexpr std::uint32_t kMainTable = 254;
+// Where a namespace with a tunnel knows its local addresses: behind the rules above.
+inline constexpr std::uint32_t kLocalRulePriority = 7749;
 // The next hop that stands for the origin: link-local, never on the wire, resolved by a permanent
 // neighbour entry.
 inline constexpr char kOriginGateway[] = "169.254.77.48";
@@ -29,6 +33,8 @@ std::string RelayMac(std::string_view id, RelayEnd end);
 bool IsRelayLink(std::string_view name);
 
 bool IsIpv4(const std::string& text);
+// Fit to stand in a firewall command.
+bool IsInterfaceName(const std::string& name);
 // The texts go into firewall commands and come from another host.
 Result<> ValidateRelay(const RelaySpec& relay);
 Result<> ValidateAddress(const std::string& what, const std::string& address);
@@ -40,6 +46,9 @@ Result<std::optional<std::string>> MarkedAddress(std::string_view id);
 
 VxlanLink MakeVxlanLink(const RelaySpec& relay, RelayEnd end, const std::string& local,
                         const std::string& remote);
+// "a, b", for an nftables set.
+std::string JoinElements(const std::vector<std::string>& elements);
+
 // Packets whose way back is another interface must not be dropped there; no IPv6 on it.
 Result<> RelaxTunnelLink(const std::string& link);
 

@@ -44,12 +44,10 @@ Result<std::vector<RelayPlanEntry>> RelayPlanFromJson(std::string_view text) {
   }
 }
 
-Result<> SetUpRelayPlan(FdRef host_netns, FdRef container_netns,
-                        std::vector<RelayPlanEntry> plan) {
+Result<> SetUpRelayPlan(FdRef host_netns, FdRef container_netns, std::vector<RelayPlanEntry> plan) {
   for (RelayPlanEntry& entry : plan) {
     if (entry.at_home) {
-      entry.side.home_interface =
-          TRY(ValueInNetns<std::string>(container_netns, DefaultLink));
+      entry.side.home_interface = TRY(ValueInNetns<std::string>(container_netns, DefaultLink));
     }
     TRY(SetUpContainerSide(host_netns, container_netns, entry.side));
   }

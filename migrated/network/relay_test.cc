@@ -5,17 +5,17 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <set>
-
-#include "migrated/network/conntrack.h"
-#include "migrated/network/netlock.h"
-#include "migrated/network/nft.h"
-#include "migrated/network/relay.h"
-#include "migrated/network/sockets.h"
-#include "migrated/network/test_world.h"
+#include "migrated/network/relay_test_fixture.h"
 
 namespace migrate {
 namespace {
+
+using testing::kBulk;
+using testing::kClient;
+using testing::kId;
+using testing::kRelayAddress;
+using testing::Pair;
+using testing::RelayTest;
 
 using testing::DockerHost;
 using ::testing::ElementsAre;
@@ -33,183 +33,6 @@ using testing::TcpAccept;
 using testing::TcpConnect;
 using testing::TcpListen;
 using testing::UdpSocket;
-
-constexpr char kId[] = "0123456789abcdef";
-constexpr char kRelayAddress[] = "198.18.7.1";
-constexpr char kClient[] = "10.77.0.9";
-constexpr std::size_t kBulk = 4 * 1024 * 1024;
-
-// Both ends of a connection; `inside` is the container's and moves.
-struct Pair {
-  OwnedFd outside;
-  OwnedFd inside;
-};
-
-class RelayTest : public ::testing::Test {
- protected:
-  RelayTest() : relay_(MakeRelaySpec(kId, kRelayAddress)) {
-    lan_.Attach(client_, kClient);
-    before_ = a_.Snapshot();
-  }
-
-  // A container at home with listeners that outlive every move (made anew each time).
-  void Start(DockerHost& host, const std::string& address) {
-    host_ = &host;
-    address_ = address;
-    container_ = host.StartContainer(address);
-    host.Publish("tcp", 6379, address, 7000);
-    host.Publish("tcp", 6380, address, 7001);
-    host.Publish("udp", 5300, address, 53);
-    Listen();
-  }
-
-  void Listen() {
-    listener_ = TcpListen(*container_, "0.0.0.0", 7000);
-    udp_ = UdpSocket(*container_, "0.0.0.0", 53);
-    if (!bound_address_.empty()) {
-      bound_listener_ = TcpListen(*container_, bound_address_, 7001);
-      ASSERT_TRUE(bound_listener_);
-    }
-  }
-
-  Pair Inbound(int port = 6379) {
-    auto outside = TcpConnect(client_, a_.address, port);
-    EXPECT_TRUE(outside);
-    auto inside = TcpAccept(port == 6379 ? listener_ : bound_listener_);
-    EXPECT_TRUE(inside);
-    return {std::move(outside), std::move(inside)};
-  }
-
-  // From the container to a listener of `netns`.
-  Pair Outbound(const Netns& netns, const std::string& address) {
-    auto listener = TcpListen(netns, "0.0.0.0", 9000);
-    auto inside = TcpConnect(*container_, address, 9000);
-    EXPECT_TRUE(inside);
-    return {TcpAccept(listener), std::move(inside)};
-  }
-
-  OriginSide Origin(const DockerHost& to) {
-    return {relay_,
-            a_.address,
-            to.address,
-            {{Protocol::kTcp, "", 6379, 7000},
-             {Protocol::kTcp, a_.address, 6380, 7001},
-             {Protocol::kUdp, "0.0.0.0", 5300, 53}}};
-  }
-
-  // Moves the container with the sockets of `pairs`, as a migration does. `at` is the address that
-  // Docker gives it on the other host.
-  void Move(DockerHost& to, const std::string& at, const std::vector<Pair*>& pairs) {
-    ASSERT_TRUE(IsOk(LockNetns(*container_)));
-    auto sockets = ListSockets(*container_);
-    ASSERT_TRUE(sockets);
-    auto selected = SelectRelaySockets(*sockets);
-    ASSERT_EQ(selected.connections.size(), pairs.size());
-    std::vector<testing::TcpImage> images;
-    for (auto* pair : pairs) {
-      images.push_back(TakeTcp(std::move(pair->inside)));
-    }
-    bool from_home = host_ == &a_;
-    bool to_home = &to == &a_;
-    std::vector<ConntrackMove> moves;
-    if (from_home) {
-      ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(to))));
-      moves = PlanConntrackMoves(*ListConntrack(a_.netns), {address_}, kRelayAddress);
-      auto lost = ApplyConntrackMoves(a_.netns, moves);
-      ASSERT_TRUE(IsOk(lost));
-      EXPECT_THAT(*lost, IsEmpty());
-    }
-    auto target = to.StartContainer(at);
-    ASSERT_TRUE(IsOk(LockNetns(*target)));
-    ASSERT_TRUE(IsOk(SetUpContainerSide(to.netns, *target, Side(to, selected))));
-    for (std::size_t i = 0; i < pairs.size(); ++i) {
-      pairs[i]->inside = testing::RestoreTcp(*target, images[i]);
-    }
-    StopHere();
-    container_ = std::move(target);
-    host_ = &to;
-    address_ = at;
-    Listen();
-    if (to_home) {
-      a_.Publish("tcp", 6379, at, 7000);
-      a_.Publish("tcp", 6380, at, 7001);
-      a_.Publish("udp", 5300, at, 53);
-      ASSERT_TRUE(IsOk(SetUpOriginAtHome(a_.netns, {relay_, at, "docker0"})));
-    } else if (from_home) {
-      // Stopping the container deleted entries that still name its address.
-      ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
-    } else {
-      ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(to))));
-    }
-    ASSERT_TRUE(IsOk(UnlockNetns(*container_)));
-  }
-
-  ContainerSide Side(const DockerHost& at, const RelaySockets& sockets) {
-    ContainerSide side;
-    side.relay = relay_;
-    if (&at == &a_) {
-      side.home_interface = "eth0";
-    } else {
-      side.local_address = at.address;
-      side.remote_address = a_.address;
-    }
-    std::set<std::string> old;
-    for (const auto& connection : sockets.connections) {
-      old.insert(connection.local_address);
-    }
-    for (const auto& bound : sockets.bound) {
-      old.insert(bound.address);
-    }
-    old.erase(kRelayAddress);
-    side.old_addresses.assign(old.begin(), old.end());
-    side.connections = sockets.connections;
-    side.bound = sockets.bound;
-    return side;
-  }
-
-  void StopHere() {
-    listener_.reset();
-    udp_.reset();
-    bound_listener_.reset();
-    if (host_ == &a_) {
-      a_.Unpublish("tcp", 6379, address_, 7000);
-      a_.Unpublish("tcp", 6380, address_, 7001);
-      a_.Unpublish("udp", 5300, address_, 53);
-    }
-    host_->StopContainer(std::move(container_), address_);
-  }
-
-  bool AskUdp() { return ExchangeUdp(UdpSocket(client_, "0.0.0.0", 0), a_.address, 5300, udp_); }
-
-  // Nothing of the relay may be left where the test began.
-  void ExpectRemovedAtOrigin() {
-    EXPECT_TRUE(IsOk(RemoveOrigin(a_.netns, kId)));
-    EXPECT_TRUE(IsOk(RemoveOrigin(a_.netns, kId)));
-    EXPECT_EQ(a_.Snapshot(), before_);
-    EXPECT_TRUE(FindRelays(a_.netns)->empty());
-    auto entries = ListConntrack(a_.netns);
-    for (const auto& entry : *entries) {
-      EXPECT_NE(entry.reply.source_address, kRelayAddress);
-      EXPECT_NE(entry.original.source_address, kRelayAddress);
-    }
-  }
-
-  RelaySpec relay_;
-  Lan lan_;
-  Netns client_;
-  DockerHost a_{lan_, "10.77.0.1"};
-  DockerHost b_{lan_, "10.77.0.2"};
-  DockerHost d_{lan_, "10.77.0.3"};
-  std::string before_;
-
-  DockerHost* host_ = nullptr;
-  std::string address_;
-  std::unique_ptr<Netns> container_;
-  OwnedFd listener_;
-  std::string bound_address_;
-  OwnedFd bound_listener_;
-  OwnedFd udp_;
-};
 
 TEST_F(RelayTest, ConnectionsGoOnWhereverTheContainerIs) {
   Start(a_, "172.17.0.2");

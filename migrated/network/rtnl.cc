@@ -12,6 +12,7 @@
 #include <netlink/route/rule.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <functional>
 
@@ -56,6 +57,10 @@ Error NlError(const std::string& what, int error) {
   return MakeError(code, what + ": " + nl_geterror(error));
 }
 
+int FamilyOf(const std::string& address) {
+  return address.find(':') == std::string::npos ? AF_INET : AF_INET6;
+}
+
 Result<Address> ParseAddress(const std::string& text, int family = AF_INET) {
   nl_addr* address = nullptr;
   if (int error = nl_addr_parse(text.c_str(), family, &address); error < 0) {
@@ -70,13 +75,19 @@ std::string Text(const nl_addr* address) {
   }
   std::array<char, 64> text{};
   std::string result = nl_addr2str(address, text.data(), text.size());
-  return result == "none" || result == "default" ? "0.0.0.0/0" : result;
+  if (result == "none" || result == "default") {
+    return nl_addr_get_family(address) == AF_INET6 ? "::/0" : "0.0.0.0/0";
+  }
+  return result;
 }
 
 // nl_addr2str leaves out the length of a host address.
 std::string PrefixText(const nl_addr* address) {
   auto text = Text(address);
-  return text.empty() || text.find('/') != std::string::npos ? text : text + "/32";
+  if (text.empty() || text.find('/') != std::string::npos) {
+    return text;
+  }
+  return text + (FamilyOf(text) == AF_INET ? "/32" : "/128");
 }
 
 using Allocate = std::function<int(nl_cache**)>;
@@ -105,6 +116,19 @@ std::string NameOf(const Cache& links, int index) {
 Result<Cache> FetchLinks(nl_sock* socket) {
   return Fetch("links",
                [=](nl_cache** cache) { return rtnl_link_alloc_cache(socket, AF_UNSPEC, cache); });
+}
+
+RouteInfo ToRouteInfo(rtnl_route* route, const Cache& links) {
+  RouteInfo info;
+  info.destination = PrefixText(rtnl_route_get_dst(route));
+  info.table = rtnl_route_get_table(route);
+  info.protocol = rtnl_route_get_protocol(route);
+  if (rtnl_route_get_nnexthops(route) > 0) {
+    auto* hop = rtnl_route_nexthop_n(route, 0);
+    info.gateway = Text(rtnl_route_nh_get_gateway(hop));
+    info.link = NameOf(links, rtnl_route_nh_get_ifindex(hop));
+  }
+  return info;
 }
 
 // The ends are all that can be changed in a device that exists.
@@ -202,6 +226,19 @@ Result<std::vector<std::string>> Rtnl::LinkNames() {
   return names;
 }
 
+Result<std::vector<LinkInfo>> Rtnl::Links() {
+  auto links = TRY(FetchLinks(socket_.get()));
+  std::vector<LinkInfo> found;
+  ForEach<rtnl_link>(links, [&](rtnl_link* link) {
+    const char* kind = rtnl_link_get_type(link);
+    int master = rtnl_link_get_master(link);
+    found.push_back({rtnl_link_get_name(link), kind == nullptr ? "" : kind,
+                     master == 0 ? "" : NameOf(links, master),
+                     (rtnl_link_get_flags(link) & IFF_UP) != 0});
+  });
+  return found;
+}
+
 Result<> Rtnl::AddAddress(const std::string& link, const std::string& address,
                           const std::string& label) {
   auto local = TRY(ParseAddress(address));
@@ -230,13 +267,13 @@ Result<> Rtnl::DeleteAddress(const AddressInfo& address) {
   return {};
 }
 
-Result<std::vector<AddressInfo>> Rtnl::Addresses() {
+Result<std::vector<AddressInfo>> Rtnl::Addresses(int family) {
   auto links = TRY(FetchLinks(socket_.get()));
   auto cache = TRY(Fetch(
       "addresses", [&](nl_cache** out) { return rtnl_addr_alloc_cache(socket_.get(), out); }));
   std::vector<AddressInfo> found;
   ForEach<rtnl_addr>(cache, [&](rtnl_addr* item) {
-    if (rtnl_addr_get_family(item) == AF_INET) {
+    if (rtnl_addr_get_family(item) == family) {
       const char* label = rtnl_addr_get_label(item);
       found.push_back({PrefixText(rtnl_addr_get_local(item)),
                        NameOf(links, rtnl_addr_get_ifindex(item)), label == nullptr ? "" : label});
@@ -261,27 +298,61 @@ Result<> Rtnl::SetNeighbour(const std::string& link, const std::string& address,
   return {};
 }
 
+Result<> Rtnl::AddProxyNeighbour(const std::string& link, const std::string& address) {
+  auto destination = TRY(ParseAddress(address, FamilyOf(address)));
+  Neighbour request(rtnl_neigh_alloc());
+  rtnl_neigh_set_ifindex(request.get(), TRY(LinkIndex(link)));
+  rtnl_neigh_set_dst(request.get(), destination.get());
+  rtnl_neigh_set_flags(request.get(), NTF_PROXY);
+  if (int error = rtnl_neigh_add(socket_.get(), request.get(), NLM_F_CREATE | NLM_F_REPLACE);
+      error < 0) {
+    return NlError("answer for " + address + " on " + link, error);
+  }
+  return {};
+}
+
+Result<> Rtnl::DeleteProxyNeighbour(const std::string& link, const std::string& address) {
+  auto destination = TRY(ParseAddress(address, FamilyOf(address)));
+  int index = TRY(LinkIndex(link));
+  if (index == 0) {
+    return {};
+  }
+  Neighbour request(rtnl_neigh_alloc());
+  rtnl_neigh_set_ifindex(request.get(), index);
+  rtnl_neigh_set_dst(request.get(), destination.get());
+  rtnl_neigh_set_flags(request.get(), NTF_PROXY);
+  int error = rtnl_neigh_delete(socket_.get(), request.get(), 0);
+  if (error < 0 && error != -NLE_OBJ_NOTFOUND && error != -NLE_NODEV) {
+    return NlError("stop answering for " + address + " on " + link, error);
+  }
+  return {};
+}
+
 Result<> Rtnl::SetRoute(const RouteSpec& route) {
-  auto destination = TRY(ParseAddress(route.destination));
+  const int family = FamilyOf(route.destination);
+  auto destination = TRY(ParseAddress(route.destination, family));
   Route request(rtnl_route_alloc());
   auto* raw = request.get();
-  rtnl_route_set_family(raw, AF_INET);
+  rtnl_route_set_family(raw, static_cast<std::uint8_t>(family));
   rtnl_route_set_table(raw, route.table);
   rtnl_route_set_protocol(raw, kRouteProtocol);
-  rtnl_route_set_type(raw, RTN_UNICAST);
-  rtnl_route_set_scope(raw, route.gateway.empty() ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
+  rtnl_route_set_type(raw, route.is_throw ? RTN_THROW : RTN_UNICAST);
+  rtnl_route_set_scope(
+      raw, route.gateway.empty() && !route.is_throw ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
   rtnl_route_set_dst(raw, destination.get());
   if (route.locked_mtu != 0) {
     rtnl_route_set_metric(raw, RTAX_MTU, route.locked_mtu);
     rtnl_route_set_metric(raw, RTAX_LOCK, 1U << RTAX_MTU);
   }
-  auto* hop = rtnl_route_nh_alloc();
-  rtnl_route_add_nexthop(raw, hop);  // from here on the route owns it
-  rtnl_route_nh_set_ifindex(hop, TRY(LinkIndex(route.link)));
-  if (!route.gateway.empty()) {
-    auto gateway = TRY(ParseAddress(route.gateway));
-    rtnl_route_nh_set_gateway(hop, gateway.get());
-    rtnl_route_nh_set_flags(hop, RTNH_F_ONLINK);
+  if (!route.is_throw) {
+    auto* hop = rtnl_route_nh_alloc();
+    rtnl_route_add_nexthop(raw, hop);  // from here on the route owns it
+    rtnl_route_nh_set_ifindex(hop, TRY(LinkIndex(route.link)));
+    if (!route.gateway.empty()) {
+      auto gateway = TRY(ParseAddress(route.gateway, family));
+      rtnl_route_nh_set_gateway(hop, gateway.get());
+      rtnl_route_nh_set_flags(hop, RTNH_F_ONLINK);
+    }
   }
   if (int error = rtnl_route_add(socket_.get(), raw, NLM_F_CREATE | NLM_F_REPLACE); error < 0) {
     return NlError("set route " + route.destination + " dev " + route.link, error);
@@ -290,11 +361,13 @@ Result<> Rtnl::SetRoute(const RouteSpec& route) {
 }
 
 Result<> Rtnl::DeleteRoute(const RouteInfo& route) {
-  auto destination = TRY(ParseAddress(route.destination));
+  const int family = FamilyOf(route.destination);
+  auto destination = TRY(ParseAddress(route.destination, family));
   Route request(rtnl_route_alloc());
-  rtnl_route_set_family(request.get(), AF_INET);
+  rtnl_route_set_family(request.get(), static_cast<std::uint8_t>(family));
   rtnl_route_set_table(request.get(), route.table);
   rtnl_route_set_protocol(request.get(), route.protocol);
+  rtnl_route_set_type(request.get(), RTN_UNSPEC);
   rtnl_route_set_scope(request.get(), RT_SCOPE_NOWHERE);
   rtnl_route_set_dst(request.get(), destination.get());
   int error = rtnl_route_delete(socket_.get(), request.get(), 0);
@@ -304,25 +377,29 @@ Result<> Rtnl::DeleteRoute(const RouteInfo& route) {
   return {};
 }
 
-Result<std::vector<RouteInfo>> Rtnl::Routes() {
+Result<std::vector<RouteInfo>> Rtnl::Routes(int family) {
   auto links = TRY(FetchLinks(socket_.get()));
   auto cache = TRY(Fetch("routes", [&](nl_cache** out) {
-    return rtnl_route_alloc_cache(socket_.get(), AF_INET, 0, out);
+    return rtnl_route_alloc_cache(socket_.get(), family, 0, out);
   }));
   std::vector<RouteInfo> found;
-  ForEach<rtnl_route>(cache, [&](rtnl_route* item) {
-    RouteInfo info;
-    info.destination = PrefixText(rtnl_route_get_dst(item));
-    info.table = rtnl_route_get_table(item);
-    info.protocol = rtnl_route_get_protocol(item);
-    if (rtnl_route_get_nnexthops(item) > 0) {
-      auto* hop = rtnl_route_nexthop_n(item, 0);
-      info.gateway = Text(rtnl_route_nh_get_gateway(hop));
-      info.link = NameOf(links, rtnl_route_nh_get_ifindex(hop));
-    }
-    found.push_back(std::move(info));
-  });
+  ForEach<rtnl_route>(cache, [&](rtnl_route* item) { found.push_back(ToRouteInfo(item, links)); });
   return found;
+}
+
+Result<std::optional<RouteInfo>> Rtnl::RouteTo(const std::string& address) {
+  auto destination = TRY(ParseAddress(address, FamilyOf(address)));
+  auto links = TRY(FetchLinks(socket_.get()));
+  rtnl_route* looked_up = nullptr;
+  // The kernel's answer where there is no route is an error of several kinds.
+  if (rtnl_route_lookup(socket_.get(), destination.get(), &looked_up) < 0) {
+    return std::optional<RouteInfo>{};
+  }
+  Route route(looked_up);
+  if (rtnl_route_get_type(route.get()) != RTN_UNICAST) {
+    return std::optional<RouteInfo>{};
+  }
+  return std::optional(ToRouteInfo(route.get(), links));
 }
 
 Result<> Rtnl::AddRule(const RuleInfo& rule) {
@@ -363,13 +440,47 @@ Result<> Rtnl::DeleteRules(std::uint32_t table) {
   return {};
 }
 
+Result<> Rtnl::SetLocalRulePriority(std::uint32_t priority) {
+  auto make = [](std::uint32_t at) {
+    Rule rule(rtnl_rule_alloc());
+    rtnl_rule_set_family(rule.get(), AF_INET);
+    rtnl_rule_set_table(rule.get(), RT_TABLE_LOCAL);
+    rtnl_rule_set_prio(rule.get(), at);
+    rtnl_rule_set_action(rule.get(), FR_ACT_TO_TBL);
+    return rule;
+  };
+  auto rules = TRY(Rules());
+  std::erase_if(rules, [](const RuleInfo& rule) {
+    return rule.table != RT_TABLE_LOCAL || !rule.source.empty();
+  });
+  auto in_place = [=](const RuleInfo& rule) { return rule.priority == priority; };
+  // Added first: without the rule the namespace has no address of its own.
+  if (std::none_of(rules.begin(), rules.end(), in_place)) {
+    if (int error = rtnl_rule_add(socket_.get(), make(priority).get(), NLM_F_CREATE); error < 0) {
+      return NlError("add the rule for local addresses", error);
+    }
+  }
+  for (const auto& rule : rules) {
+    if (!in_place(rule)) {  // to delete, 0 means the first of any priority: it is at 0
+      int error = rtnl_rule_delete(socket_.get(), make(rule.priority).get(), 0);
+      if (error < 0 && error != -NLE_OBJ_NOTFOUND) {
+        return NlError("delete the rule for local addresses", error);
+      }
+    }
+  }
+  return {};
+}
+
 Result<std::vector<RuleInfo>> Rtnl::Rules() {
   auto cache = TRY(Fetch(
       "rules", [&](nl_cache** out) { return rtnl_rule_alloc_cache(socket_.get(), AF_INET, out); }));
   std::vector<RuleInfo> found;
   ForEach<rtnl_rule>(cache, [&](rtnl_rule* item) {
-    found.push_back(
-        {PrefixText(rtnl_rule_get_src(item)), rtnl_rule_get_table(item), rtnl_rule_get_prio(item)});
+    // The library asks for all families.
+    if (rtnl_rule_get_family(item) == AF_INET) {
+      found.push_back({PrefixText(rtnl_rule_get_src(item)), rtnl_rule_get_table(item),
+                       rtnl_rule_get_prio(item)});
+    }
   });
   return found;
 }

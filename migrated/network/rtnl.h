@@ -1,10 +1,13 @@
-// Rtnl: links, addresses, neighbours, routes and rules (IPv4) of the network namespace in which it
-// was opened, through libnl. Owns one netlink socket. One thread at a time; blocks shortly.
-// "Add" succeeds if the same thing exists, "Delete" if it does not.
+// Rtnl: links, addresses, neighbours, routes and rules of the network namespace in which it was
+// opened, through libnl. IPv4; IPv6 where it is said. Owns one netlink socket. One thread at a
+// time; blocks shortly. "Add" succeeds if the same thing exists, "Delete" if it does not.
 #pragma once
+
+#include <sys/socket.h>
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,12 +31,21 @@ struct VxlanLink {
   std::uint32_t mtu = 1500;
 };
 
+struct LinkInfo {
+  std::string name;
+  std::string kind;    // "bridge", "veth", "macvlan", ...; empty for hardware
+  std::string master;  // the bridge or bond of which it is a port
+  bool up = false;
+};
+
 struct RouteSpec {
-  std::string destination;  // "198.18.0.1/32"; "0.0.0.0/0" is the default route
-  std::string link;
+  std::string destination = {};  // IPv4 or IPv6: "198.18.0.1/32"; "0.0.0.0/0": default route
+  std::string link = {};
   std::string gateway = {};      // reached without a lookup ("onlink"); empty: none
   std::uint32_t table = 254;     // main
   std::uint32_t locked_mtu = 0;  // not lowered by what the path reports; 0: no such metric
+  // Ends the lookup in this table, so that the next rule is asked; without link and gateway.
+  bool is_throw = false;
 };
 
 struct RouteInfo {
@@ -68,23 +80,33 @@ class Rtnl {
   Result<> SetLinkUp(const std::string& name);
   Result<int> LinkIndex(const std::string& name);  // 0 if there is none
   Result<std::vector<std::string>> LinkNames();
+  Result<std::vector<LinkInfo>> Links();
 
   Result<> AddAddress(const std::string& link, const std::string& address,
                       const std::string& label = {});
   Result<> DeleteAddress(const AddressInfo& address);
-  Result<std::vector<AddressInfo>> Addresses();
+  Result<std::vector<AddressInfo>> Addresses(int family = AF_INET);
 
   // An entry that never expires and needs no ARP.
   Result<> SetNeighbour(const std::string& link, const std::string& address,
                         const std::string& mac);
+  // This host answers for the address (IPv4 or IPv6) on that link, where forwarding is on and, for
+  // IPv6, proxy_ndp.
+  Result<> AddProxyNeighbour(const std::string& link, const std::string& address);
+  Result<> DeleteProxyNeighbour(const std::string& link, const std::string& address);
 
   Result<> SetRoute(const RouteSpec& route);
   Result<> DeleteRoute(const RouteInfo& route);
-  Result<std::vector<RouteInfo>> Routes();
+  Result<std::vector<RouteInfo>> Routes(int family = AF_INET);
+  // The route that a packet to this address (IPv4 or IPv6) would take; none if it would not leave.
+  Result<std::optional<RouteInfo>> RouteTo(const std::string& address);
 
   // "from `source` lookup `table`".
   Result<> AddRule(const RuleInfo& rule);
   Result<> DeleteRules(std::uint32_t table);
+  // Moves the rule that knows the local addresses. Rules before it can lead packets for one of
+  // them elsewhere. The kernel's own place is 0.
+  Result<> SetLocalRulePriority(std::uint32_t priority);
   Result<std::vector<RuleInfo>> Rules();
 
  private:

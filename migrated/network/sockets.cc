@@ -36,6 +36,7 @@ std::string AddressText(int family, const void* address) {
 struct DumpState {
   Protocol protocol;
   std::vector<SocketInfo>* sockets;
+  std::vector<inet_diag_msg>* raw = nullptr;  // of the same length, if asked for
 };
 
 int OnSocket(const nlmsghdr* header, void* data) {
@@ -57,11 +58,14 @@ int OnSocket(const nlmsghdr* header, void* data) {
   info.receive_queue = message->idiag_rqueue;
   info.send_queue = message->idiag_wqueue;
   state->sockets->push_back(std::move(info));
+  if (state->raw != nullptr) {
+    state->raw->push_back(*message);
+  }
   return MNL_CB_OK;
 }
 
 Result<> Dump(mnl_socket* socket, std::uint8_t family, Protocol protocol,
-              std::vector<SocketInfo>& sockets) {
+              std::vector<SocketInfo>& sockets, std::vector<inet_diag_msg>* raw = nullptr) {
   std::vector<char> buffer(64 * 1024);
   nlmsghdr* header = mnl_nlmsg_put_header(buffer.data());
   header->nlmsg_type = SOCK_DIAG_BY_FAMILY;
@@ -76,7 +80,7 @@ Result<> Dump(mnl_socket* socket, std::uint8_t family, Protocol protocol,
   if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) {
     return ErrnoError("sock_diag request");
   }
-  DumpState state{protocol, &sockets};
+  DumpState state{protocol, &sockets, raw};
   for (int more = MNL_CB_OK; more > MNL_CB_STOP;) {
     auto size = mnl_socket_recvfrom(socket, buffer.data(), buffer.size());
     if (size < 0) {
@@ -109,6 +113,56 @@ Result<std::vector<SocketInfo>> ListHere() {
   return sockets;
 }
 
+// By its cookie: what took the connection's place since the dump is left alone.
+Result<> EndOne(mnl_socket* socket, const inet_diag_msg& which) {
+  std::array<char, 1024> buffer{};
+  nlmsghdr* header = mnl_nlmsg_put_header(buffer.data());
+  header->nlmsg_type = SOCK_DESTROY;
+  header->nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
+  auto* request =
+      static_cast<inet_diag_req_v2*>(mnl_nlmsg_put_extra_header(header, sizeof(inet_diag_req_v2)));
+  request->sdiag_family = which.idiag_family;
+  request->sdiag_protocol = IPPROTO_TCP;
+  request->idiag_states = ~0U;
+  request->id = which.id;
+  if (mnl_socket_sendto(socket, header, header->nlmsg_len) < 0) {
+    return ErrnoError("sock_diag request");
+  }
+  std::array<char, 4096> answer{};
+  const auto size = mnl_socket_recvfrom(socket, answer.data(), answer.size());
+  if (size < 0 || mnl_cb_run(answer.data(), static_cast<std::size_t>(size), 0, 0, nullptr,
+                             nullptr) < 0) {
+    if (errno == ENOENT || errno == ESTALE) {
+      return {};  // it has ended by itself
+    }
+    if (errno == EOPNOTSUPP) {
+      return MakeError(ErrorCode::kFailedPrecondition,
+                       "the kernel cannot end connections (CONFIG_INET_DIAG_DESTROY)");
+    }
+    return ErrnoError("end a connection");
+  }
+  return {};
+}
+
+Result<int> EndHere(const std::function<bool(const Connection&)>& which) {
+  MnlSocket socket(mnl_socket_open2(NETLINK_SOCK_DIAG, SOCK_CLOEXEC));
+  if (!socket || mnl_socket_bind(socket.get(), 0, MNL_SOCKET_AUTOPID) != 0) {
+    return ErrnoError("sock_diag socket");
+  }
+  std::vector<SocketInfo> sockets;
+  std::vector<inet_diag_msg> raw;
+  TRY(Dump(socket.get(), AF_INET, Protocol::kTcp, sockets, &raw));
+  (void)Dump(socket.get(), AF_INET6, Protocol::kTcp, sockets, &raw);  // mapped addresses
+  int ended = 0;
+  for (std::size_t i = 0; i < sockets.size(); ++i) {
+    if (sockets[i].state != SocketState::kListen && which(sockets[i].connection())) {
+      TRY(EndOne(socket.get(), raw[i]));
+      ++ended;
+    }
+  }
+  return ended;
+}
+
 bool IsRelayable(const std::string& address) {
   in_addr four{};
   return inet_pton(AF_INET, address.c_str(), &four) == 1 && (ntohl(four.s_addr) >> 24) != 127;
@@ -135,6 +189,10 @@ bool Waits(const SocketInfo& socket) {
 }
 
 }  // namespace
+
+Result<int> EndConnections(FdRef netns, const std::function<bool(const Connection&)>& which) {
+  return ValueInNetns<int>(netns, [&] { return EndHere(which); });
+}
 
 Result<std::vector<SocketInfo>> ListSockets(FdRef netns) {
   return ValueInNetns<std::vector<SocketInfo>>(netns, ListHere);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,11 @@ struct SocketInfo {
 };
 
 Result<std::vector<SocketInfo>> ListSockets(FdRef netns);
+
+// Ends those TCP connections, not listeners, for which `which` says so: the other end gets a RST,
+// the program an error. The number. kFailedPrecondition if the kernel cannot (it was built without
+// CONFIG_INET_DIAG_DESTROY).
+Result<int> EndConnections(FdRef netns, const std::function<bool(const Connection&)>& which);
 
 // What a relay has to know of a container's sockets. IPv4 only; loopback is left out.
 struct RelaySockets {

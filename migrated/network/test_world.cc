@@ -7,12 +7,14 @@
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <net/if.h>
+#include <netinet/ip_icmp.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <chrono>
 #include <cstring>
+#include <sstream>
 
 #include "base/check.h"
 #include "base/netns.h"
@@ -126,6 +128,16 @@ std::string Netns::Run(const std::string& script) const {
   return outcome.stdout_text;
 }
 
+std::string Netns::Believes(const std::string& address) const {
+  std::istringstream entry(Run("ip neigh show " + address));
+  for (std::string word; entry >> word;) {
+    if (word == "lladdr" && entry >> word) {
+      return word;
+    }
+  }
+  return {};
+}
+
 int Netns::ExitCode(const std::string& script) const { return RunIn(fd_, script).exit_code; }
 
 Lan::Lan() { switch_.Run("ip link add br0 type bridge; ip link set br0 up"); }
@@ -163,17 +175,23 @@ std::unique_ptr<Netns> DockerHost::StartContainer(const std::string& container_a
             "; ip link set " + port + " master docker0 up");
   container->Run("ip addr add " + container_address +
                  "/16 dev eth0; ip link set eth0 up; ip route add default via 172.17.0.1");
+  ports_[container.get()] = port;
   return container;
 }
 
 void DockerHost::StopContainer(std::unique_ptr<Netns> container,
                                const std::string& container_address) {
-  std::string port = "veth" + std::to_string(containers_);
+  std::string port = ports_[container.get()];
   container.reset();
   netns.ExitCode("ip link del " + port);
   for (const char* side : {"-r ", "-q ", "-s "}) {
     netns.ExitCode(std::string("conntrack -D ") + side + container_address);
   }
+}
+
+void DockerHost::TrackBridged(bool on) {
+  netns.Run(std::string("echo ") + (on ? "1" : "0") +
+            " > /proc/sys/net/bridge/bridge-nf-call-iptables");
 }
 
 void DockerHost::Port(const char* action, const std::string& protocol, int host_port,
@@ -239,6 +257,14 @@ std::string LocalAddress(const OwnedFd& socket) {
   sockaddr_in in{};
   socklen_t size = sizeof in;
   getsockname(socket.get(), Generic(in), &size);
+  std::array<char, INET_ADDRSTRLEN> text{};
+  return inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
+}
+
+std::string PeerAddress(const OwnedFd& socket) {
+  sockaddr_in in{};
+  socklen_t size = sizeof in;
+  getpeername(socket.get(), Generic(in), &size);
   std::array<char, INET_ADDRSTRLEN> text{};
   return inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
 }
@@ -316,6 +342,42 @@ bool ExchangeUdp(const OwnedFd& client, const std::string& address, int port,
   size = sizeof answered;
   return recvfrom(client.get(), buffer.data(), buffer.size(), 0, Generic(answered), &size) == 6 &&
          answered.sin_addr.s_addr == to.sin_addr.s_addr && answered.sin_port == to.sin_port;
+}
+
+bool Ping(FdRef netns, const std::string& address) {
+  auto fd = InsideNetns(
+      netns, [] { return OwnedFd(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP)); });
+  CHECK(fd);
+  timeval timeout{2, 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
+  auto to = Ipv4(address, 0);
+  icmphdr request{};
+  request.type = ICMP_ECHO;
+  request.un.echo.id = getpid() & 0x7fff;
+  request.checksum = static_cast<std::uint16_t>(~(ICMP_ECHO + request.un.echo.id));
+  if (sendto(fd.get(), &request, sizeof request, 0, Generic(to), sizeof to) < 0) {
+    return false;
+  }
+  std::array<char, 256> packet{};
+  sockaddr_in from{};
+  socklen_t size = sizeof from;
+  while (recvfrom(fd.get(), packet.data(), packet.size(), 0, Generic(from), &size) > 0) {
+    icmphdr reply;
+    std::memcpy(&reply, &packet[static_cast<std::size_t>(packet[0] & 0xf) * 4], sizeof reply);
+    if (reply.type == ICMP_ECHOREPLY && reply.un.echo.id == request.un.echo.id) {
+      return from.sin_addr.s_addr == to.sin_addr.s_addr;
+    }
+  }
+  return false;
+}
+
+bool Reaches(FdRef netns, const std::string& address, int port) {
+  auto fd =
+      InsideNetns(netns, [] { return OwnedFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)); });
+  timeval timeout{1, 0};
+  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
+  auto to = Ipv4(address, port);
+  return connect(fd.get(), Generic(to), sizeof to) == 0;
 }
 
 AckFlood::AckFlood(FdRef netns, const OwnedFd& connection) {

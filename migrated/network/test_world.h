@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <thread>
@@ -39,6 +40,8 @@ class Netns {
   void DisableOffloads(const std::string& link) const;
   std::string Mac(const std::string& link) const;
   int ExitCode(const std::string& script) const;
+  // The MAC that it believes the address to have; empty if it does not know.
+  std::string Believes(const std::string& address) const;
 
  private:
   OwnedFd fd_;
@@ -65,6 +68,8 @@ class DockerHost {
   void StopContainer(std::unique_ptr<Netns> container, const std::string& address);
   void Publish(const std::string& protocol, int host_port, const std::string& address, int port);
   void Unpublish(const std::string& protocol, int host_port, const std::string& address, int port);
+  // Whether connection tracking and translation see what the bridge passes on (br_netfilter).
+  void TrackBridged(bool on);
   // Everything that must be as before once a relay is removed.
   std::string Snapshot() const { return SnapshotOf(netns); }
   static std::string SnapshotOf(const Netns& netns);
@@ -77,6 +82,7 @@ class DockerHost {
             const std::string& container, int port);
 
   int containers_ = 0;
+  std::map<const Netns*, std::string> ports_;  // of docker0
 };
 
 // Sockets with time-outs of a few seconds. An invalid descriptor if it failed.
@@ -85,6 +91,7 @@ OwnedFd TcpConnect(FdRef netns, const std::string& address, int port);
 OwnedFd TcpAccept(const OwnedFd& listener);
 OwnedFd UdpSocket(FdRef netns, const std::string& address, int port);
 std::string LocalAddress(const OwnedFd& socket);
+std::string PeerAddress(const OwnedFd& socket);
 int LocalPort(const OwnedFd& socket);
 bool SendText(const OwnedFd& socket, const std::string& text);
 std::string ReceiveText(const OwnedFd& socket, std::size_t size);
@@ -95,6 +102,11 @@ bool ExchangeBulk(const OwnedFd& one, const OwnedFd& other, std::size_t bytes);
 // Sends from `client` to address:port, answers from `server`; true if the answer comes from there.
 bool ExchangeUdp(const OwnedFd& client, const std::string& address, int port,
                  const OwnedFd& server);
+
+// Whether an echo request is answered, from that address, within two seconds.
+bool Ping(FdRef netns, const std::string& address);
+// Whether a connection is made within a second.
+bool Reaches(FdRef netns, const std::string& address, int port);
 
 // Segments of a connection, one after the other from a thread of its own, with numbers that no end
 // takes seriously. They show how hosts on the way treat the connection at every moment.

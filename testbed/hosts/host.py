@@ -33,6 +33,17 @@ class Namespace:
         return subprocess.Popen(self.enter() + [str(a) for a in argv], **options)
 
 
+class ContainerNetwork(Namespace):
+    """The network of a running container, for client programs that are not in its image."""
+
+    def __init__(self, host, container):
+        super().__init__(container, None, None)
+        self.pid = host.container_pid(container)
+
+    def enter(self):
+        return ["nsenter", "-t", str(self.pid), "--net", "--"]
+
+
 class Host(Namespace):
     """A Docker host. Owns its dockerd and, once started, its migrated; both end with the testbed at the latest."""
 
@@ -81,9 +92,10 @@ class Host(Namespace):
             return None
         return None if state == "Z" else pid
 
-    def _start(self, what, argv, log):
+    def _start(self, what, argv, log, **variables):
         with open(log, "ab") as f:
-            child = self.popen(*argv, stdin=subprocess.DEVNULL, stdout=f, stderr=f, start_new_session=True)
+            child = self.popen(*argv, stdin=subprocess.DEVNULL, stdout=f, stderr=f, start_new_session=True,
+                               env={**os.environ, **variables})
         self._processes[what] = child
         return child
 
@@ -193,14 +205,14 @@ class Host(Namespace):
             text += "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
         (self.dir / "migrated.toml").write_text(text)
 
-    def start_daemon(self, program="migrated", **extra):
-        """Starts migrated and waits until its control socket accepts."""
+    def start_daemon(self, program="migrated", faults="", **extra):
+        """Starts migrated and waits until its control socket accepts. `faults`: see `migrated --list-fault-points`."""
         self.write_daemon_config(**extra)
         program = self.build / "bin" / program
         if not program.exists():
             raise shell.Failed(f"{program} is not built")
         log = self.dir / "migrated.log"
-        child = self._start("migrated", [program, "--config", self.dir / "migrated.toml"], log)
+        child = self._start("migrated", [program, "--config", self.dir / "migrated.toml"], log, MIGRATED_FAULTS=faults)
         (self.dir / "migrated.pid").write_text(str(child.pid))  # nsenter becomes the program: same pid
 
         def ready():

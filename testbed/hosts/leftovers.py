@@ -25,6 +25,8 @@ def snapshot(host):
         "container": _docker(host, "ps", "-a", "--format", "{{.Names}} {{.ID}}"),
         "volume": _docker(host, "volume", "ls", "-q"),
         "network": _docker(host, "network", "ls", "--format", "{{.Name}} {{.Driver}}"),
+        "namespace": _namespaces(host),
+        "file": _files(host),
     }
 
 
@@ -81,9 +83,12 @@ def _routes(host):
 
 
 def _mounts(host):
-    pid = host.enter()[2]
-    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
-    return {line.split()[4] for line in lines}
+    """Without those that came from the machine, where other testbeds come and go; none goes the other way."""
+    return _mount_points(host.enter()[2]) - _mount_points("self")
+
+
+def _mount_points(pid):
+    return {line.split()[4] for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()}
 
 
 def _processes(host):
@@ -94,6 +99,48 @@ def _processes(host):
         if reaper._ns(pid, "mnt") == holder and reaper._comm(pid) not in ("dockerd", "containerd", "migrated"):
             found.add(f"{pid} {reaper._cmdline(pid).strip()}")
     return found
+
+
+def _namespaces(host):
+    """Network namespaces that something of this host keeps alive: a process, an open file of its daemons, a mount."""
+    holder = host.enter()[2]
+    found = set()
+    for pid in reaper._pids():
+        if reaper._ns(pid, "mnt") != os.stat(f"/proc/{holder}/ns/mnt").st_ino:
+            continue
+        for path in [Path(f"/proc/{pid}/ns/net"), *_open_files(pid)]:
+            try:
+                target = os.readlink(path)
+            except OSError:
+                continue
+            if target.startswith("net:"):
+                found.add(target)
+    for line in Path(f"/proc/{holder}/mountinfo").read_text().splitlines():
+        fields = line.split()
+        if fields[3].startswith("net:") and fields[4].startswith(f"{host.dir}/"):
+            found.add(fields[3])
+    return found
+
+
+def _open_files(pid):
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return []
+
+
+def _files(host):
+    """What the daemon and the runtime keep on disk, except for the journal, and Docker's directories of containers."""
+    found = set()
+    for state in ("migrate-runtime", "migrated-state"):
+        top = host.dir / state
+        # Not the directories that are made once.
+        paths = [p for p in top.rglob("*") if p.parent != top or not p.is_dir()]
+        found |= {f"{state}/{p.relative_to(top)}" for p in paths if not p.name.startswith("journal.db")}
+    for name in ("containers", "volumes"):
+        found |= {f"docker {name}/{entry}" for entry in os.listdir(host.dir / "data" / name)}
+    # Images have layers there too; each container has one of this name.
+    return found | {f"docker layer {entry}" for entry in os.listdir(host.dir / "data/overlay2") if entry.endswith("-init")}
 
 
 def cgroups(prefix):

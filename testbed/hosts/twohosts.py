@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import secrets
+import shutil
 import signal
 import sys
 import time
@@ -53,6 +54,23 @@ def default_criu_path():
     """Directory with a CRIU that works on this kernel; empty: the one in PATH (see scripts/setup)."""
     prefix = Path(os.environ.get("MIGRATE_CRIU_PATH", "/opt/migrate/criu/bin"))
     return str(prefix) if (prefix / "criu").exists() else ""
+
+
+def may_read_limits():
+    """Whether root of this machine has CAP_SYS_RESOURCE (bit 24); see criu_limits.c."""
+    effective = next(l for l in Path("/proc/self/status").read_text().splitlines() if l.startswith("CapEff:"))
+    return bool(int(effective.split()[1], 16) >> 24 & 1)
+
+
+def wrap_criu(criu_path, directory):
+    """Makes `directory` with a `criu` that is the other one with criu_limits.c preloaded. Returns it."""
+    real = Path(criu_path, "criu") if criu_path else shutil.which("criu")
+    directory.mkdir()
+    library = directory / "criu_limits.so"
+    shell.run(["cc", "-O1", "-shared", "-fPIC", Path(__file__).with_name("criu_limits.c"), "-o", library])
+    (directory / "criu").write_text(f'#!/bin/sh\nLD_PRELOAD={library} exec {real} "$@"\n')
+    (directory / "criu").chmod(0o755)
+    return str(directory)
 
 
 class Testbed:
@@ -89,6 +107,10 @@ class Testbed:
         self.workdir.chmod(0o711)
         (self.workdir / "testbed.json").write_text(json.dumps({"owner": self.owner, "build": str(self.build)}))
         try:
+            if not may_read_limits():
+                wrapped = wrap_criu(default_criu_path(), self.workdir / "criu")
+                for host in self.hosts:
+                    host.criu_path = wrapped
             self._create_network()
             for host in self.hosts:
                 host.boot()
@@ -172,6 +194,21 @@ class Testbed:
 def migrate(host, *args, timeout=120):
     """`migrate ARGS...` on this host; fails unless the tool succeeds. Returns its standard output."""
     return host.migrate_run(*args, timeout=timeout, check=True).stdout
+
+
+def recover(tb):
+    """After a failure: the next scenario gets clean hosts, new ones if these cannot be cleaned."""
+    try:
+        for host in tb.hosts:
+            host.remove_all()
+            if host.daemon_pid():
+                host.stop_daemon(signal.SIGKILL)
+    except Exception as e:
+        print(f"     hosts are made anew: {e}", flush=True)
+    tb.down()
+    fresh = Testbed(build=tb.build)
+    fresh.up()
+    return fresh
 
 
 def attach(workdir):

@@ -19,7 +19,9 @@ import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "hosts"))
+for folder in ("hosts", "workloads"):
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / folder))
+import pattern
 import shell
 
 WORKLOADS = Path(__file__).resolve().parent.parent / "workloads"
@@ -39,19 +41,81 @@ DIRECTORIES = ["etc", "proc", "sys", "dev", "root", "run", "tmp", "var/tmp", "va
 class Image:
     command: list
     programs: list = field(default_factory=list)  # names in PATH, copied with their libraries
-    source: str = ""                              # a C file of testbed/workloads, linked statically
+    source: str = ""                              # NAME.c of testbed/workloads becomes the program NAME, linked statically
     trees: list = field(default_factory=list)     # directories of this machine, copied as they are
     directories: list = field(default_factory=list)
+    files: dict = field(default_factory=dict)     # name -> text, bytes, or a function that returns bytes
+    owners: dict = field(default_factory=dict)    # directory -> uid and gid; all else belongs to root
     config: dict = field(default_factory=dict)    # further keys of the image's config
 
+
+POSTGRES = "usr/lib/postgresql/15"
+POSTGRES_ID = 70
+# The first start fills the volume; without host names and time zones, which the image lacks.
+POSTGRES_START = """#!/bin/sh
+set -e
+if [ ! -e "$PGDATA/PG_VERSION" ]; then
+  initdb -A trust -U postgres --locale=C --encoding=UTF8 --no-sync >/dev/null
+  echo 'host all all all trust' >>"$PGDATA/pg_hba.conf"
+fi
+exec postgres -c listen_addresses='*' -c unix_socket_directories=/tmp -c jit=off "$@"
+"""
+
+NGINX_CONFIG = """worker_processes 2;
+daemon off;
+pid /run/nginx.pid;
+user nobody nogroup;
+error_log stderr warn;
+events { worker_connections 1024; }
+http {
+  default_type application/octet-stream;
+  access_log /dev/stdout;
+  client_body_temp_path /tmp/body;
+  proxy_temp_path /tmp/proxy;
+  fastcgi_temp_path /tmp/fastcgi;
+  uwsgi_temp_path /tmp/uwsgi;
+  scgi_temp_path /tmp/scgi;
+  sendfile on;
+  keepalive_timeout 300;
+  keepalive_requests 1000000;
+  server {
+    listen 80;
+    root /srv;
+  }
+}
+"""
+DOWNLOAD_BYTES = 64 << 20
 
 IMAGES = {
     "tools": Image(command=["/bin/sh"]),
     "redis": Image(command=["redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no"],
                    programs=["redis-server", "redis-cli"], directories=["data"],
                    config={"WorkingDir": "/data", "ExposedPorts": {"6379/tcp": {}}}),
-    "probe": Image(command=["/usr/bin/probe"], source="probe_kernel_objects.c", directories=["watched"],
+    "probe": Image(command=["/usr/bin/probe_kernel_objects"], source="probe_kernel_objects.c", directories=["watched"],
                    config={"ExposedPorts": {"7000/tcp": {}}}),
+    "echo": Image(command=["/usr/bin/echo_server"], source="echo_server.c",
+                  config={"ExposedPorts": {"7100/tcp": {}, "7100/udp": {}, "7101/tcp": {}, "7102/tcp": {}, "7103/tcp": {}}}),
+    "nginx": Image(command=["nginx", "-c", "/etc/nginx/nginx.conf"], programs=["nginx"],
+                   directories=["etc/nginx", "srv", "var/log/nginx"],
+                   files={"etc/nginx/nginx.conf": NGINX_CONFIG, "srv/small": pattern.take(0, 1000),
+                          "srv/large": lambda: pattern.take(0, DOWNLOAD_BYTES)},
+                   config={"ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGQUIT"}),
+    "postgres": Image(command=["/bin/sh", "/usr/bin/start-postgres"],
+                      programs=[f"/{POSTGRES}/bin/{name}" for name in ("postgres", "initdb", "psql")],
+                      trees=["/usr/share/postgresql/15"],
+                      directories=["var/lib/postgresql/data"],
+                      files={"usr/bin/start-postgres": POSTGRES_START,
+                             f"{POSTGRES}/lib/plpgsql.so": lambda: Path(f"/{POSTGRES}/lib/plpgsql.so").read_bytes(),
+                             f"{POSTGRES}/lib/dict_snowball.so":
+                                 lambda: Path(f"/{POSTGRES}/lib/dict_snowball.so").read_bytes(),
+                             "usr/share/zoneinfo/UTC": lambda: Path("/usr/share/zoneinfo/UTC").read_bytes(),
+                             "etc/passwd": FILES["etc/passwd"] +
+                                 f"postgres:x:{POSTGRES_ID}:{POSTGRES_ID}::/var/lib/postgresql:/bin/sh\n",
+                             "etc/group": FILES["etc/group"] + f"postgres:x:{POSTGRES_ID}:\n"},
+                      owners={"var/lib/postgresql": POSTGRES_ID},
+                      config={"User": "postgres", "StopSignal": "SIGINT", "ExposedPorts": {"5432/tcp": {}},
+                              "Env": ["PATH=/usr/sbin:/usr/bin:/sbin:/bin:/" + POSTGRES + "/bin",
+                                      "PGDATA=/var/lib/postgresql/data"]}),
 }
 
 
@@ -66,8 +130,11 @@ class Tree:
         (self.root / name).mkdir(parents=True, exist_ok=True)
         (self.root / name).chmod(mode)
 
-    def text(self, name, content):
-        (self.root / name).write_text(content)
+    def file(self, name, content):
+        """`content`: text, bytes, or a function that returns bytes."""
+        content = content() if callable(content) else content
+        (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (self.root / name).write_bytes(content.encode() if isinstance(content, str) else content)
         self.names.add(name)
 
     def copy(self, source, name):
@@ -79,12 +146,17 @@ class Tree:
         shutil.copy(source, self.root / name)
 
     def program(self, name):
-        path = shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
+        """A name is looked up and lands in /usr/bin; a path stays what it is, as PostgreSQL finds its files relative to it."""
+        path = find_program(name)
         if not path:
             raise shell.Failed(f"{name} is not installed")
-        self.copy(path, f"usr/bin/{name}")
+        self.copy(path, name.lstrip("/") if "/" in name else f"usr/bin/{name}")
         for library in libraries(path):
             self.copy(library, str(usr_merged(library)).lstrip("/"))
+
+
+def find_program(name):
+    return shutil.which(name, path="/usr/sbin:/usr/bin:/sbin:/bin")
 
 
 def libraries(program):
@@ -107,7 +179,7 @@ def base_layer(directory):
     for name, target in LINKS.items():
         (tree.root / name).symlink_to(target)
     for name, content in FILES.items():
-        tree.text(name, content)
+        tree.file(name, content)
     tree.copy("/bin/dash", "usr/bin/sh")
     for library in libraries("/bin/dash"):
         tree.copy(library, str(usr_merged(library)).lstrip("/"))
@@ -124,26 +196,34 @@ def program_layer(image, directory, base):
         tree.program(name)
     for source in image.trees:
         shutil.copytree(source, tree.root / source.lstrip("/"), symlinks=True)
+    for name, content in image.files.items():
+        tree.file(name, content)
     if image.source:
         tree.directory("usr/bin")
         shell.run(["cc", "-O1", "-g1", "-static", "-pthread", "-Wall", "-Wextra", "-Werror", WORKLOADS / image.source,
-                   "-o", tree.root / "usr/bin/probe"])
+                   "-o", tree.root / "usr/bin" / Path(image.source).stem])
     return tree
 
 
-def layer_tar(root):
-    """The same bytes for the same files: no owner, no time."""
+def layer_tar(root, owners=()):
+    """The same bytes for the same files: no time, and only the owners that the image names."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as tar:
         for path in sorted(Path(root).rglob("*")):
             info = tar.gettarinfo(path, str(path.relative_to(root)))
-            info.mtime = info.uid = info.gid = 0
+            info.mtime = 0
+            info.uid = info.gid = owner_of(info.name, owners)
             info.uname = info.gname = ""
             if info.islnk():
                 info.type, info.linkname = tarfile.REGTYPE, ""
             with open(path, "rb") if info.isreg() else io.BytesIO() as content:
                 tar.addfile(info, content if info.isreg() else None)
     return buffer.getvalue()
+
+
+def owner_of(name, owners):
+    inside = [directory for directory in owners if name == directory or name.startswith(f"{directory}/")]
+    return owners[inside[0]] if inside else 0
 
 
 def sha256(data):
@@ -180,15 +260,15 @@ def build(name, path):
         layers = [layer_tar(base_dir)]
         if image is not IMAGES["tools"]:
             program_layer(image, top_dir, base)
-            layers.append(layer_tar(top_dir))
+            layers.append(layer_tar(top_dir, image.owners))
     write_image(name, image, layers, path)
 
 
 def cache_key(name):
     """Changes when this file, the C source or an installed program changes."""
     image = IMAGES[name]
-    used = [Path(__file__)] + ([WORKLOADS / image.source] if image.source else [])
-    used += [Path(shutil.which(p) or "/") for p in image.programs] + [Path("/var/lib/dpkg/status")]
+    used = [Path(__file__), WORKLOADS / "pattern.py"] + ([WORKLOADS / image.source] if image.source else [])
+    used += [Path(find_program(p) or "/") for p in image.programs] + [Path("/var/lib/dpkg/status")]
     stats = [(str(p), p.stat().st_mtime_ns, p.stat().st_size) for p in used if p.exists()]
     return sha256(repr(stats).encode())[:12]
 

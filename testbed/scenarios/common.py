@@ -2,7 +2,9 @@
 
 import json
 
+from redis_incr_client import Client
 from shell import Failed
+from traffic import Traffic
 from twohosts import migrate
 
 
@@ -23,11 +25,20 @@ def collect(tb):
 
 def move(source, target, name, *options):
     """The result of a move that must succeed, as a dictionary."""
-    result = json.loads(migrate(source, "--json", "--progress=plain", *options, name, target.peer))
-    if result["outcome"] != "OUTCOME_MOVED":
-        raise Failed(f"outcome {result['outcome']}")
+    done = source.migrate_run("--json", "--quiet", *options, name, target.peer)
+    result = parsed(done.stdout)
+    if done.returncode or result.get("outcome") != "OUTCOME_MOVED":
+        why = result.get("failure", {}).get("message") or done.stderr.strip()
+        raise Failed(f"{name} to {target.node}: exit code {done.returncode}, {result.get('outcome')}: {why}")
     expect_moved(name, source, target)
     return result
+
+
+def parsed(text):
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {}
 
 
 def expect_moved(name, source, target):
@@ -51,3 +62,61 @@ def expect_refused(source, *args, code=3, says=()):
     missing = [text for text in says if text.lower() not in first.lower()]
     if missing:
         raise Failed(f"migrate {' '.join(map(str, args))}: {missing} not in the first line: {done.stderr}")
+
+
+def traffic(tb, machine, kind, host, port, **options):
+    """A client of traffic.py that ends with the scenario."""
+    client = Traffic(machine, kind, host, port, **options)
+    tb.on_cleanup(client.close)
+    return client
+
+
+def redis_client(tb, machine, host, port=6379, **options):
+    client = Client(machine, host, port, **options)
+    tb.on_cleanup(client.close)
+    return client
+
+
+def errors(totals):
+    """What a client has to complain about, {} if nothing."""
+    kinds = ("wrong", "resets", "stalled", "lost", "reordered", "twice")
+    found = {kind: totals[kind] for kind in kinds if totals.get(kind)}
+    return {**found, "error": totals["error"]} if found else {}
+
+
+def stop_all(clients):
+    """Ends the clients, given by name, and fails if any of them saw an error; returns their totals."""
+    totals, causes = {}, []
+    for name, client in clients.items():
+        try:
+            totals[name] = client.stop()
+        except RuntimeError as e:
+            totals[name] = client.result or {}
+            causes.append(f"{name}: {e}")
+            continue
+        if errors(totals[name]):
+            causes.append(f"{name}: {errors(totals[name])}")
+    if causes:
+        raise Failed("clients saw errors: " + "; ".join(causes))
+    return totals
+
+
+def move_under_load(source, target, name, clients, label, replies=20):
+    """Moves while each client has a window open, and waits until each has got answers again. Returns the result of the move
+    and the gap that each client saw, in ms."""
+    for client in clients.values():
+        client.mark_start(label)
+    result = move(source, target, name)
+    gaps = {}
+    for who, client in clients.items():
+        try:
+            client.wait_for_replies(replies)
+            gaps[who] = client.mark_end(label)["gap_us"] / 1000
+        except RuntimeError as e:
+            raise Failed(f"{who} after move {label}: {e}") from e
+    return result, gaps
+
+
+def line_of(label, result, gaps):
+    return (f"move {label}: downtime {result['downtime_ms']:.0f} ms, the clients waited "
+            + ", ".join(f"{gap:.0f} ms ({who})" for who, gap in gaps.items()))

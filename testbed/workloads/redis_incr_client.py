@@ -21,11 +21,11 @@ import heapq
 import json
 import queue
 import socket
-import subprocess
 import sys
 import threading
 import time
-from contextlib import contextmanager
+
+from client_process import ClientProcess
 
 LONGEST_KEPT = 10
 
@@ -53,7 +53,13 @@ class Incrementer:
                        "last": None, "error": None, "gaps": []}
 
     def run(self):
-        self.sock = socket.create_connection((self.host, self.port), timeout=self.stall)
+        self.origin = self.last = time.monotonic_ns()
+        try:
+            self.sock = socket.create_connection((self.host, self.port), timeout=self.stall)
+        except OSError as e:
+            self._lost("resets", f"cannot connect: {e}")
+            answer(self.summary(), final=True)
+            return
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.origin = self.last = time.monotonic_ns()
         answer({"connected": f"{self.host}:{self.port}", "local": "%s:%d" % self.sock.getsockname()[:2]})
@@ -174,90 +180,11 @@ def main():
     incrementer.run()
 
 
-class Client:
+class Client(ClientProcess):
     """The client as a child process on `machine`, a machine of the testbed. Every method may raise RuntimeError."""
 
     def __init__(self, machine, host, port, key="counter", stall=30):
-        self.process = machine.popen(sys.executable, __file__, host, port, "--key", key, "--stall", stall,
-                                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.stall = stall
-        self.result = None
-        self.answers = queue.SimpleQueue()
-        threading.Thread(target=self._read, daemon=True).start()
-        self._answer("connected", timeout=10)
-
-    def _read(self):
-        for line in self.process.stdout:
-            self.answers.put(json.loads(line))
-        self.answers.put(None)
-
-    def _answer(self, key, timeout=None):
-        """The next answer that has this key; if the run ended instead, an error with the reason."""
-        while True:
-            try:
-                message = self.answers.get(timeout=timeout or self.stall + 10)
-            except queue.Empty:
-                raise RuntimeError("the client does not answer") from None
-            if message is None:
-                raise RuntimeError("the client has ended" + (f": {self.result}" if self.result else ""))
-            if message.get("final"):
-                self.result = message
-            if key in message:
-                return message
-            if message.get("final"):
-                raise RuntimeError(f"the client ended early: {message['error']}")
-
-    def _send(self, command):
-        try:
-            self.process.stdin.write(command + "\n")
-            self.process.stdin.flush()
-        except OSError:
-            pass  # it ended; the next answer says why
-
-    def mark_start(self, name):
-        self._send(f"mark start {name}")
-
-    def mark_end(self, name):
-        """Ends the window and returns its summary with gap_us."""
-        self._send(f"mark end {name}")
-        while True:
-            message = self._answer("window")
-            if message["window"] == str(name):
-                return message
-
-    @contextmanager
-    def window(self, name):
-        """`with client.window("1") as w: migrate(...)`, then w["gap_us"]."""
-        summary = {}
-        self.mark_start(name)
-        yield summary
-        summary.update(self.mark_end(name))
-
-    def stats(self):
-        self._send("stats")
-        return self._answer("replies")
-
-    def wait_for_replies(self, count, timeout=30):
-        """Until `count` more replies have come."""
-        target = self.stats()["replies"] + count
-        end = time.monotonic() + timeout
-        while self.stats()["replies"] < target:
-            if time.monotonic() > end:
-                raise RuntimeError(f"fewer than {count} replies in {timeout} s")
-            time.sleep(0.01)
-
-    def stop(self):
-        """Ends the client and returns its totals."""
-        self._send("stop")
-        while self.result is None:
-            self._answer("final")
-        self.close()
-        return self.result
-
-    def close(self):
-        """Ends the client however it is; for clean-up, may be called again."""
-        self.process.kill()
-        self.process.wait()
+        super().__init__(machine, [__file__, host, port, "--key", key, "--stall", stall], stall)
 
 
 if __name__ == "__main__":

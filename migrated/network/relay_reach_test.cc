@@ -1,0 +1,340 @@
+// Who reaches a container through the host that it left, other than by a published port from
+// outside: programs of that host, those who use the container's own address, and its neighbours.
+
+#include <arpa/inet.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "migrated/network/relay_test_fixture.h"
+
+namespace migrate {
+namespace {
+
+using testing::DockerHost;
+using testing::Exchange;
+using testing::ExchangeBulk;
+using testing::ExchangeUdp;
+using ::testing::HasSubstr;
+using testing::IsOk;
+using testing::kBulk;
+using testing::kClient;
+using testing::kId;
+using testing::kRelayAddress;
+using testing::LocalAddress;
+using testing::Netns;
+using testing::Pair;
+using testing::PeerAddress;
+using testing::Ping;
+using testing::Reaches;
+using testing::TcpAccept;
+using testing::TcpConnect;
+using testing::TcpListen;
+using testing::UdpSocket;
+
+constexpr char kOld[] = "172.17.0.2";
+constexpr char kNeighbour[] = "172.17.0.3";
+
+class ReachTest : public testing::RelayTest {
+ protected:
+  Pair Open(const Netns& from, const std::string& address, int port = 7000) {
+    auto outside = TcpConnect(from, address, port);
+    EXPECT_TRUE(outside) << address;
+    if (!outside) {
+      return {};
+    }
+    return {std::move(outside), TcpAccept(listener_)};
+  }
+
+  static void ExpectAlive(const std::vector<Pair*>& pairs, bool bulk = false) {
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      EXPECT_TRUE(Exchange(pairs[i]->outside, pairs[i]->inside)) << "connection " << i;
+      if (bulk) {
+        EXPECT_TRUE(ExchangeBulk(pairs[i]->outside, pairs[i]->inside, kBulk)) << "connection " << i;
+      }
+    }
+  }
+};
+
+TEST_F(ReachTest, LoopbackOfTheOldHost) {
+  Start(a_, kOld);
+  Move(b_, "172.17.0.5", {});
+  Pair first = Open(a_.netns, "127.0.0.1", 6379);
+  Pair second = Open(a_.netns, "127.8.8.8", 6379);
+  EXPECT_EQ(PeerAddress(first.outside), "127.0.0.1");
+  EXPECT_EQ(PeerAddress(first.inside), a_.address);
+  ExpectAlive({&first, &second}, /*bulk=*/true);
+  EXPECT_TRUE(ExchangeUdp(UdpSocket(a_.netns, "0.0.0.0", 0), "127.0.0.1", 5300, udp_));
+  // Published at another address only, and not at all.
+  EXPECT_FALSE(Reaches(a_.netns, "127.0.0.1", 6380));
+  EXPECT_FALSE(Reaches(a_.netns, "127.0.0.1", 7000));
+  Move(d_, "172.17.0.2", {&first, &second});
+  ExpectAlive({&first, &second}, /*bulk=*/true);
+  EXPECT_EQ(a_.netns.Run("cd /proc/sys/net/ipv4/conf; cat all/route_localnet eth0/route_localnet "
+                        "docker0/route_localnet"),
+            "0\n0\n0\n");
+  StopHere();
+  ExpectRemovedAtOrigin();
+}
+
+TEST_F(ReachTest, PublishedAtLoopbackOnly) {
+  Start(a_, kOld);
+  auto side = Origin(b_);
+  side.ports = {{Protocol::kTcp, "127.0.0.1", 8080, 7000}};
+  Move(b_, "172.17.0.5", {});
+  ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, side)));
+  Pair pair = Open(a_.netns, "127.0.0.1", 8080);
+  ExpectAlive({&pair});
+  EXPECT_FALSE(Reaches(a_.netns, "127.0.0.1", 6379));
+  EXPECT_FALSE(Reaches(a_.netns, a_.address, 8080));
+  EXPECT_FALSE(Reaches(client_, a_.address, 8080));
+}
+
+TEST_F(ReachTest, TheTunnelDoesNotLeadToTheLoopbackServicesOfTheOldHost) {
+  Start(a_, kOld);
+  Move(b_, "172.17.0.5", {});
+  auto secret = TcpListen(a_.netns, "127.0.0.1", 25);
+  // A container that may set routes tries.
+  container_->Run(
+      "sysctl -qw net.ipv4.conf.all.route_localnet=1;"
+      "ip rule add pref 1 to 127.0.0.9 lookup 99; ip rule add pref 2 lookup local;"
+      "ip route add 127.0.0.9 via 169.254.77.48 dev mg01234567 onlink src 198.18.7.1 "
+      "table 99");
+  auto on_wildcard = TcpListen(a_.netns, "127.0.0.9", 25);
+  auto from = UdpSocket(*container_, kRelayAddress, 0);
+  EXPECT_FALSE(Reaches(*container_, "127.0.0.9", 25));
+  EXPECT_TRUE(Reaches(a_.netns, "127.0.0.9", 25));
+}
+
+TEST_F(ReachTest, ItsOwnAddressByWayOfTheOldHost) {
+  client_.Run("ip route add 172.17.0.0/16 via 10.77.0.1");
+  Start(a_, kOld);
+  Pair routed = Open(client_, kOld);
+  Pair from_host = Open(a_.netns, kOld);
+  EXPECT_EQ(PeerAddress(routed.inside), kClient);
+  stands_in_ = true;
+  Move(b_, "172.17.0.5", {&routed, &from_host});
+  for (bool stands_in : {true, false}) {
+    auto side = Origin(b_);
+    if (!stands_in) {
+      side.stand_ins.clear();  // the address is that of no bridge here
+    }
+    ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, side)));
+    EXPECT_EQ(FindStandIns(a_.netns)->size(), stands_in ? 1U : 0U);
+    ExpectAlive({&routed, &from_host}, /*bulk=*/true);
+    Pair new_routed = Open(client_, kOld);
+    EXPECT_EQ(PeerAddress(new_routed.inside), kClient);
+    EXPECT_EQ(PeerAddress(new_routed.outside), kOld);
+    Pair new_from_host = Open(a_.netns, kOld);
+    ExpectAlive({&new_routed, &new_from_host}, /*bulk=*/true);
+    EXPECT_TRUE(ExchangeUdp(UdpSocket(client_, "0.0.0.0", 0), kOld, 53, udp_));
+    EXPECT_TRUE(ExchangeUdp(UdpSocket(a_.netns, "0.0.0.0", 0), kOld, 53, udp_));
+    EXPECT_TRUE(Ping(client_, kOld));
+    EXPECT_TRUE(Ping(a_.netns, kOld));
+    // As with Docker: from outside only published ports, from the host itself all.
+    auto hidden = TcpListen(*container_, "0.0.0.0", 7999);
+    EXPECT_TRUE(Reaches(a_.netns, kOld, 7999));
+    EXPECT_FALSE(Reaches(client_, kOld, 7999));
+    side.open_addresses = true;
+    ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, side)));
+    EXPECT_TRUE(Reaches(client_, kOld, 7999));
+  }
+  // The published port of the host is not one of the container.
+  EXPECT_FALSE(Reaches(client_, kOld, 6379));
+  StopHere();
+  ExpectRemovedAtOrigin();
+}
+
+// The neighbour is another container on A's bridge. Its packets are seen by A's connection tracking
+// or not, as on hosts with and without br_netfilter.
+class NeighbourTest : public ReachTest, public ::testing::WithParamInterface<bool> {
+ protected:
+  NeighbourTest() {
+    stands_in_ = true;
+    a_.TrackBridged(GetParam());
+    neighbour_ = a_.StartContainer(kNeighbour);
+    before_ = a_.Snapshot();
+  }
+
+  std::unique_ptr<Netns> neighbour_;
+};
+
+INSTANTIATE_TEST_SUITE_P(BridgedPackets, NeighbourTest, ::testing::Bool(), [](const auto& variant) {
+  return variant.param ? "Tracked" : "Untracked";
+});
+
+TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
+  Start(a_, kOld);
+  Pair inbound = Open(*neighbour_, kOld);
+  Pair outbound = Outbound(*neighbour_, kNeighbour);
+  std::vector<Pair*> pairs{&inbound, &outbound};
+  ExpectAlive(pairs);
+  auto open_more = [&](const std::string& address) {
+    Pair pair = Open(*neighbour_, address);
+    EXPECT_EQ(PeerAddress(pair.inside), kNeighbour);
+    EXPECT_EQ(PeerAddress(pair.outside), address);
+    EXPECT_TRUE(Ping(*neighbour_, address));
+    EXPECT_TRUE(ExchangeUdp(UdpSocket(*neighbour_, "0.0.0.0", 0), address, 53, udp_));
+    auto unpublished = TcpListen(*container_, "0.0.0.0", 7999);
+    EXPECT_TRUE(Reaches(*neighbour_, address, 7999));
+    return pair;
+  };
+
+  // Docker gives the container there the address that the neighbour has here.
+  Move(b_, kNeighbour, pairs);
+  ExpectAlive(pairs, /*bulk=*/true);
+  EXPECT_EQ(LocalAddress(inbound.inside), kOld);
+  Pair relayed = open_more(kOld);
+  pairs.push_back(&relayed);
+  ExpectAlive(pairs, /*bulk=*/true);
+  ASSERT_FALSE(HasFailure());
+
+  Move(d_, "172.17.0.9", pairs);
+  ExpectAlive(pairs, /*bulk=*/true);
+  Pair relayed_again = open_more(kOld);
+  pairs.push_back(&relayed_again);
+  ASSERT_FALSE(HasFailure());
+
+  Move(a_, kOld, pairs);  // home, at the address that it had
+  EXPECT_THAT(*FindStandIns(a_.netns), ::testing::IsEmpty());
+  EXPECT_EQ(neighbour_->Believes(kOld), container_->Mac("eth0"));
+  ExpectAlive(pairs, /*bulk=*/true);
+  Pair at_home = open_more(kOld);
+  EXPECT_EQ(LocalAddress(at_home.inside), kOld);
+  pairs.push_back(&at_home);
+  ExpectAlive(pairs);
+  ASSERT_FALSE(HasFailure());
+
+  Move(b_, "172.17.0.5", pairs);  // second departure
+  ExpectAlive(pairs, /*bulk=*/true);
+
+  Move(a_, "172.17.0.7", pairs);  // home, at another address
+  EXPECT_EQ(FindStandIns(a_.netns)->size(), 1U);
+  ExpectAlive(pairs, /*bulk=*/true);
+  Pair by_old_address = open_more(kOld);
+  Pair by_new_address = open_more("172.17.0.7");
+  Pair by_old_address_from_host = Open(a_.netns, kOld);
+  pairs.push_back(&by_old_address_from_host);
+  pairs.push_back(&by_old_address);
+  pairs.push_back(&by_new_address);
+  ExpectAlive(pairs, /*bulk=*/true);
+  ASSERT_FALSE(HasFailure());
+
+  Move(d_, kNeighbour, pairs);
+  EXPECT_EQ(FindStandIns(a_.netns)->size(), 2U);
+  ExpectAlive(pairs, /*bulk=*/true);
+  Pair by_other_address = open_more("172.17.0.7");
+  ExpectAlive({&by_other_address}, /*bulk=*/true);
+
+  StopHere();
+  ExpectRemovedAtOrigin();
+}
+
+TEST_P(NeighbourTest, DatagramsOfConnectedSockets) {
+  Start(a_, kOld);
+  auto connect_udp = [](const OwnedFd& socket, const std::string& address, int port) {
+    sockaddr_in to{};
+    to.sin_family = AF_INET;
+    to.sin_port = htons(static_cast<std::uint16_t>(port));
+    inet_pton(AF_INET, address.c_str(), &to.sin_addr);
+    EXPECT_EQ(connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
+  };
+  Pair pair{UdpSocket(*neighbour_, kNeighbour, 4000), UdpSocket(*container_, kOld, 4001)};
+  connect_udp(pair.outside, kOld, 4001);
+  connect_udp(pair.inside, kNeighbour, 4000);
+  ASSERT_TRUE(Exchange(pair.outside, pair.inside));
+  ASSERT_TRUE(IsOk(LockNetns(*container_)));
+  auto connections = SelectRelaySockets(*ListSockets(*container_)).connections;
+  ASSERT_EQ(connections.size(), 1U);
+  TakeAddresses();
+  ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(b_))));
+  auto moves = PlanConntrackMoves(*ListConntrack(a_.netns), {kOld}, kRelayAddress);
+  ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
+  LeadNeighboursTo(b_, connections);
+  auto target = b_.StartContainer(kNeighbour);
+  ContainerSide side;
+  side.relay = relay_;
+  side.local_address = b_.address;
+  side.remote_address = a_.address;
+  side.old_addresses = {kOld};
+  side.connections = connections;
+  ASSERT_TRUE(IsOk(SetUpContainerSide(b_.netns, *target, side)));
+  pair.inside = UdpSocket(*target, kOld, 4001);
+  connect_udp(pair.inside, kNeighbour, 4000);
+  EXPECT_TRUE(Exchange(pair.outside, pair.inside));
+}
+
+TEST_P(NeighbourTest, AbortGivesEverythingBack) {
+  Start(a_, kOld);
+  Pair inbound = Open(*neighbour_, kOld);
+  Pair outbound = Outbound(*neighbour_, kNeighbour);
+  Pair published = Inbound();
+  const auto running = a_.Snapshot();
+  const auto mac = container_->Mac("eth0");
+  ASSERT_TRUE(IsOk(LockNetns(*container_)));
+  auto connections = SelectRelaySockets(*ListSockets(*container_)).connections;
+  TakeAddresses();
+  ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(b_))));
+  auto moves = PlanConntrackMoves(*ListConntrack(a_.netns), {kOld}, kRelayAddress);
+  ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    LeadNeighboursTo(b_, connections);
+  }
+  ASSERT_TRUE(testing::SendText(inbound.outside, "lost in the tunnel"));
+  ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, ReverseConntrackMoves(moves))));
+  ASSERT_TRUE(IsOk(RemoveOrigin(a_.netns, kId)));
+  ASSERT_TRUE(IsOk(UnlockNetns(*container_)));
+  ASSERT_TRUE(IsOk(GiveBackAddress(a_.netns, {kId, kOld, "docker0"}, mac)));
+  EXPECT_EQ(a_.Snapshot(), running);
+  EXPECT_EQ(neighbour_->Believes(kOld), mac);
+  EXPECT_EQ(testing::ReceiveText(inbound.inside, 18), "lost in the tunnel");
+  ExpectAlive({&inbound, &outbound, &published}, /*bulk=*/true);
+}
+
+TEST_P(NeighbourTest, DockerHandsTheAddressToAnother) {
+  Start(a_, kOld);
+  Pair published = Inbound();
+  Move(b_, "172.17.0.5", {&published});
+  EXPECT_TRUE(Reaches(*neighbour_, kOld, 7000));
+  for (int repeat = 0; repeat < 2; ++repeat) {
+    ASSERT_TRUE(IsOk(WithdrawAddress(a_.netns, kId, kOld)));
+  }
+  auto next = a_.StartContainer(kOld);
+  auto service = TcpListen(*next, "0.0.0.0", 80);
+  ASSERT_TRUE(IsOk(AnnounceOwnAddresses(*next)));
+  EXPECT_EQ(neighbour_->Believes(kOld), next->Mac("eth0"));
+  EXPECT_TRUE(Reaches(*neighbour_, kOld, 80));
+  EXPECT_TRUE(Reaches(a_.netns, kOld, 80));
+  EXPECT_FALSE(Reaches(*neighbour_, kOld, 7000));
+  // What does not depend on the address goes on.
+  ExpectAlive({&published}, /*bulk=*/true);
+  Pair another = Inbound();
+  ExpectAlive({&another});
+}
+
+// The container's connections with itself, by the addresses that it has now only for the relay.
+TEST_P(NeighbourTest, ConnectionsOfTheContainerWithItself) {
+  Start(a_, kOld);
+  Pair inner = Open(*container_, kOld);
+  auto connections = SelectRelaySockets(*ListSockets(*container_)).connections;
+  ASSERT_EQ(connections.size(), 2U);
+  auto target = b_.StartContainer("172.17.0.5");
+  ContainerSide side;
+  side.relay = relay_;
+  side.local_address = b_.address;
+  side.remote_address = a_.address;
+  side.old_addresses = {kOld};
+  side.connections = connections;
+  ASSERT_TRUE(IsOk(SetUpContainerSide(b_.netns, *target, side)));
+  auto one = testing::TakeTcp(std::move(inner.outside));
+  auto other = testing::TakeTcp(std::move(inner.inside));
+  inner = {testing::RestoreTcp(*target, one), testing::RestoreTcp(*target, other)};
+  ExpectAlive({&inner}, /*bulk=*/true);
+  listener_ = TcpListen(*target, "0.0.0.0", 7000);
+  for (const char* address : {kRelayAddress, kOld, "172.17.0.5", "127.0.0.1"}) {
+    Pair pair = Open(*target, address);
+    ExpectAlive({&pair});
+  }
+}
+
+}  // namespace
+}  // namespace migrate

@@ -1,0 +1,47 @@
+// The part of an origin in a move between two other hosts, or back to it: see relays.h.
+#include <unistd.h>
+
+#include "base/netns.h"
+#include "migrated/hold_keeper.h"
+#include "migrated/network/conntrack.h"
+#include "migrated/relays.h"
+#include "migrated/source_traffic.h"
+
+namespace migrate {
+
+Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& request) {
+  for (const v1::LineageRecord& record : TRY(node.journal().Lineages())) {
+    const v1::Relay& relay = record.own_relay();
+    if (relay.id().empty() || relay.id() != request.relay_id()) {
+      continue;
+    }
+    const OwnedFd host = TRY(OpenNetns(getpid()));
+    std::vector<std::string> addresses{relay.relay_address()};
+    for (const StandIn& stand_in : TRY(FindStandIns(host))) {
+      if (stand_in.id == relay.id()) {
+        addresses.push_back(stand_in.address);
+      }
+    }
+    HoldSpec spec = MakeHoldSpec(request.migration_id(), RelayPortsOf(relay), addresses,
+                                 TRY(ListConntrack(host)));
+    spec.only_new = request.only_new();
+    if (request.hold_ms() > 0) {
+      spec.time_limit = std::min<std::chrono::milliseconds>(
+          spec.time_limit, std::chrono::milliseconds(request.hold_ms()));
+    }
+    TRY(node.holds().Hold(host, spec));
+    return v1::HoldRelayReply();
+  }
+  return MakeError(ErrorCode::kNotFound, "no relay " + request.relay_id() + " on this host");
+}
+
+Result<v1::ReleaseHoldReply> ReleaseHoldFor(Node& node, const v1::ReleaseHoldRequest& request) {
+  const HoldStats held = node.holds().Release(request.migration_id());
+  v1::ReleaseHoldReply reply;
+  reply.set_packets(held.packets);
+  reply.set_bytes(held.bytes);
+  reply.set_dropped(held.dropped + held.lost);
+  return reply;
+}
+
+}  // namespace migrate

@@ -1,0 +1,81 @@
+"""Clients that do not come from outside: other containers of the host that the container leaves, and that host itself."""
+
+from common import line_of, move_under_load, redis_client, start, stop_all
+from host import ContainerNetwork
+from shell import Failed
+
+
+def address_of(host, container, network="bridge"):
+    return host.inspect(container)["NetworkSettings"]["Networks"][network]["IPAddress"]
+
+
+def there_and_back(tb, clients, more):
+    """Moves away and home again. more(): clients that connect while the container is away; each kind by itself, so that all
+    that fail are named."""
+    print(line_of("away", *move_under_load(tb.a, tb.b, "redis1", clients, "away")))
+    causes = []
+    for name, connect in more.items():
+        try:
+            client = connect()
+            client.wait_for_replies(20)
+            clients[f"new {name}"] = client
+        except RuntimeError as e:
+            causes.append(f"a new client {name} while the container is away: {e}")
+    print(line_of("home", *move_under_load(tb.b, tb.a, "redis1", clients, "home")))
+    stop_all(clients)
+    if causes:
+        raise Failed("; ".join(causes))
+
+
+def run_redis(tb, *options):
+    tb.load("redis", "tools")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379", *options])
+
+
+def scenario_client_in_another_container(tb):
+    """On the default bridge, to the container's address."""
+    run_redis(tb)
+    from_neighbour(tb, "bridge")
+
+
+def scenario_client_in_another_container_of_a_user_defined_network(tb):
+    tb.on_cleanup(lambda: [h.docker("network", "rm", "net1", check=False) for h in tb.hosts])
+    tb.load("redis", "tools")
+    start(tb)
+    tb.a.docker("network", "create", "--subnet", "172.29.0.0/24", "net1")
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379", "--network", "net1", "--ip", "172.29.0.7"])
+    from_neighbour(tb, "net1")
+
+
+def neighbour_of(tb, network):
+    options = [] if network == "bridge" else ["--network", network]
+    tb.run(tb.a, "neighbour", "tools", "sleep", "1000", options=options)
+    return ContainerNetwork(tb.a, "neighbour")
+
+
+def from_neighbour(tb, network):
+    serve(tb, {"to the container's address": (neighbour_of(tb, network), address_of(tb.a, "redis1", network))})
+
+
+def scenario_clients_on_the_old_host(tb):
+    """Through its own address, and through that of the container."""
+    run_redis(tb)
+    serve(tb, {"to the host's address": (tb.a, tb.a.ip), "to the container's address": (tb.a, address_of(tb.a, "redis1"))})
+
+
+def scenario_clients_through_dockers_proxy(tb):
+    """Where Docker has a process between client and container: 127.0.0.1, and the published port for its neighbours."""
+    run_redis(tb)
+    serve(tb, {"to 127.0.0.1": (tb.a, "127.0.0.1"), "from a neighbour to the published port": (neighbour_of(tb, "bridge"), tb.a.ip)})
+
+
+def serve(tb, kinds):
+    """`kinds`: name -> machine of the client, and to which address it connects."""
+    def connect(name, prefix=""):
+        machine, address = kinds[name]
+        return redis_client(tb, machine, address, key=prefix + name, stall=8)
+    clients = {name: connect(name) for name in kinds}
+    for client in clients.values():
+        client.wait_for_replies(50)
+    there_and_back(tb, clients, {name: lambda name=name: connect(name, "new ") for name in kinds})
