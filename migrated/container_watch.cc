@@ -212,6 +212,7 @@ void ContainerWatch::Set(Interference interference) {
       return;
     }
     interference_ = std::move(interference);
+    where_ = " during the " + phase_;
     changed_.notify_all();
   }
   on_interference_();
@@ -228,7 +229,7 @@ std::optional<Error> ContainerWatch::ErrorLocked() const {
   if (!interference_) {
     return std::nullopt;
   }
-  return ToError(*interference_, " during the " + phase_);
+  return ToError(*interference_, where_);
 }
 
 std::optional<Error> ContainerWatch::Happened() {
@@ -244,6 +245,7 @@ std::optional<Error> ContainerWatch::Explain() {
     changed_.wait_for(lock, kRemovalFollows, [this] { return removed_; });
     if (!interference_) {
       interference_ = Interference{"CONTAINER_ENDED", "container " + container_.name + " ended"};
+      where_ = " during the " + phase_;
     }
   }
   return ErrorLocked();

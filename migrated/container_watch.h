@@ -85,6 +85,7 @@ class ContainerWatch {
   int kills_after_commit_ = 0;
   bool started_after_commit_ = false;
   std::optional<Interference> interference_;
+  std::string where_;  // " during the presync", with interference_
   DockerEvents::Subscription subscription_;
   std::jthread poll_;
 };

@@ -12,6 +12,7 @@
 #include "base/limits.h"
 #include "base/netns.h"
 #include "migrated/container_processes.h"
+#include "migrated/network/address_move.h"
 #include "migrated/network/hold_queue.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/stand_in.h"
@@ -168,6 +169,11 @@ Result<std::optional<std::string>> UndoInKernel(const v1::UndoItem& item) {
       return std::optional(TRY(ReleaseHold(item.name())));
     case v1::UndoItem::STAND_IN:
       return std::optional(TRY(GiveBack(item)));
+    case v1::UndoItem::ADDRESS_ROUTE:
+      TRY(item.detail() == kAddressRouteAway
+              ? RemoveAddressRoute(TRY(OpenNetns(getpid())), item.name())
+              : RemoveAddressTarget(TRY(OpenNetns(getpid())), item.name()));
+      return std::optional(std::string());
     default:
       return std::optional<std::string>();
   }

@@ -18,6 +18,9 @@ namespace migrate {
 // kind.
 Result<std::optional<std::string>> UndoInKernel(const v1::UndoItem& item);
 
+// The detail of an ADDRESS_ROUTE item at the source of a move.
+inline constexpr char kAddressRouteAway[] = "away";
+
 // CRIU leaves a cgroup that was frozen when it began frozen when it ends, and killing it in the
 // middle can hurt the container: who wants to thaw must wait for it. Returns at once if no CRIU
 // traces a task of the cgroup; kDeadlineExceeded if one still does after the time that a dump of

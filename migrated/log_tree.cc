@@ -49,6 +49,9 @@ Result<std::optional<LogTree>> LogTreeOf(const ContainerInfo& container,
 Result<> PlaceLogs(const std::string& staging, const std::string& source_id,
                    const CreatedContainer& replica) {
   std::error_code error;
+  if (!fs::is_directory(replica.container_dir, error)) {
+    return MakeError(ErrorCode::kAborted, "the replica has been removed");  // no traces of it
+  }
   for (auto it = fs::recursive_directory_iterator(staging, error);
        it != fs::recursive_directory_iterator(); it.increment(error)) {
     if (!it->is_regular_file(error)) {

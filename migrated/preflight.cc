@@ -11,7 +11,9 @@
 #include "base/file_util.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "migrated/address_mode.h"
 #include "migrated/compatibility.h"
+#include "migrated/hand_off_hook.h"
 #include "migrated/container_processes.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/docker/preflight.h"
@@ -150,6 +152,13 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
   for (const Blocker& blocker : RelayBlockers(node, inspection.spec)) {
     inspection.blockers.push_back(ToProto(blocker));
   }
+  if (options.network_mode() == v1::NETWORK_MODE_HOOK) {
+    if (const Result<> hook = CheckHandOffHook(node.config()); !hook) {
+      inspection.blockers.push_back(ToProto(Blocker{"NO_HOOK", node.config().node_name,
+                                                    hook.error().message,
+                                                    "configure it, or use --network=relay"}));
+    }
+  }
   for (const Blocker& note : NotesOnSource(inspection.spec)) {
     inspection.notes.push_back(note.subject + ": " + note.detail);
   }
@@ -176,6 +185,11 @@ Result<v1::PrepareReply> InspectTarget(Node& node, PeerClient& peer,
   const v1::HelloReply answer =
       TRY(peer.Hello(hello, {.timeout = limits::kPeerConnectTimeout, .stop = stop}));
   v1::PrepareReply reply;
+  if (IsAddressMode(options)) {
+    for (const Blocker& blocker : AddressModeBlockers(inspection.spec, peer.endpoint(), v1::ROLE_SOURCE)) {
+      *reply.add_blockers() = ToProto(blocker);
+    }
+  }
   for (v1::Blocker& blocker : CompatibilityBlockers(hello.node(), answer.node())) {
     *reply.add_blockers() = std::move(blocker);
   }
@@ -214,6 +228,12 @@ Result<> FindTargetBlockers(Node& node, const ContainerSpec& spec,
   }
   for (const Blocker& blocker : TRY(CheckTarget(node.docker(), spec, options))) {
     *reply.add_blockers() = ToProto(blocker);
+  }
+  if (IsAddressMode(request.options())) {
+    for (const Blocker& blocker :
+         AddressModeBlockers(spec, request.source().peer_endpoint(), v1::ROLE_TARGET)) {
+      *reply.add_blockers() = ToProto(blocker);
+    }
   }
   if (const auto blocker = CheckpointSpaceBlocker(node, request.memory_bytes())) {
     *reply.add_blockers() = ToProto(*blocker);

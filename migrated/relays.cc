@@ -1,9 +1,7 @@
 // The network half of relays.h: turns the records into calls of network/relay.h.
 #include "migrated/relays.h"
 
-#include <netdb.h>
 #include <spdlog/spdlog.h>
-#include <sys/socket.h>
 
 #include <algorithm>
 #include <charconv>
@@ -11,34 +9,18 @@
 #include "base/ids.h"
 #include "base/netns.h"
 #include "base/subnet.h"
+#include "migrated/address_mode.h"
 #include "migrated/docker/preflight.h"
 #include "migrated/network/conntrack.h"
 #include "migrated/network/host_facts.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/relay_plan.h"
+#include "migrated/peer_address.h"
 
 namespace migrate {
 namespace {
 
 Result<OwnedFd> HostNetns() { return OpenNetns(getpid()); }
-
-// Tunnels run between addresses, peers have names.
-Result<std::string> ResolveIpv4(const std::string& endpoint) {
-  const HostPort peer = TRY(ParseHostPort(endpoint, kDefaultPeerPort));
-  addrinfo hints{};
-  hints.ai_family = AF_INET;
-  addrinfo* list = nullptr;
-  const int failed = getaddrinfo(peer.host.c_str(), nullptr, &hints, &list);
-  if (failed != 0) {
-    return MakeError(ErrorCode::kUnavailable,
-                     "no IPv4 address for " + peer.host + ": " + gai_strerror(failed));
-  }
-  std::array<char, NI_MAXHOST> text{};
-  getnameinfo(list->ai_addr, list->ai_addrlen, text.data(), text.size(), nullptr, 0,
-              NI_NUMERICHOST);
-  freeaddrinfo(list);
-  return std::string(text.data());
-}
 
 RelaySpec ToSpec(const v1::Relay& relay) {
   RelaySpec spec = MakeRelaySpec(relay.id(), relay.relay_address());
@@ -139,17 +121,6 @@ ContainerSide ToContainerSide(const v1::Relay& relay) {
   return side;
 }
 
-// The interface in whose network the address lies.
-Result<std::string> LinkToward(FdRef netns, const std::string& address) {
-  for (const LocalNetwork& network : TRY(LocalNetworks(netns))) {
-    if (!network.link.empty() && network.link != "lo" && !network.subnet.ends_with("/32") &&
-        SubnetContains(network.subnet, address)) {
-      return network.link;
-    }
-  }
-  return MakeError(ErrorCode::kNotFound, "no interface leads to " + address);
-}
-
 // The container's address on a bridge of this host.
 struct BridgePort {
   std::string address;
@@ -171,9 +142,17 @@ Result<BridgePort> BridgePortOf(Node& node, const std::string& container_id) {
 }
 
 // Entries of connections that Docker's rules translate to the container are handed to the relay.
-Result<> MoveConntrack(FdRef host, const v1::Relay& relay) {
+// Where the address itself moves, only what this host translates needs the relay.
+Result<> MoveConntrack(FdRef host, const v1::Relay& relay, bool translated_only) {
   const std::vector<std::string> from(relay.old_addresses().begin(), relay.old_addresses().end());
-  const auto moves = PlanConntrackMoves(TRY(ListConntrack(host)), from, relay.relay_address());
+  std::vector<ConntrackEntry> entries = TRY(ListConntrack(host));
+  if (translated_only) {
+    std::erase_if(entries, [](const ConntrackEntry& entry) {
+      return entry.original.destination_address == entry.reply.source_address &&
+             entry.original.source_address == entry.reply.destination_address;
+    });
+  }
+  const auto moves = PlanConntrackMoves(entries, from, relay.relay_address());
   const auto lost = TRY(ApplyConntrackMoves(host, moves));
   if (!lost.empty()) {
     spdlog::warn("relay {}: {} connections could not be taken along", relay.id(), lost.size());
@@ -332,12 +311,14 @@ Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
   side.local_address = relay->origin_address();
   side.remote_address = remote;
   side.ports = RelayPortsOf(*relay);
-  side.stand_ins =
-      stand_ins ? std::move(*stand_ins) : TRY(StandInsOf(node, *relay, record.final_name()));
+  if (!IsAddressMode(record.migration().options())) {
+    side.stand_ins =
+        stand_ins ? std::move(*stand_ins) : TRY(StandInsOf(node, *relay, record.final_name()));
+  }
   side.container_addresses = AddressesOf(side.stand_ins);
   const OwnedFd host = TRY(HostNetns());
   TRY(SetUpOrigin(host, side));
-  TRY(MoveConntrack(host, *relay));
+  TRY(MoveConntrack(host, *relay, IsAddressMode(record.migration().options())));
   const auto lost = TRY(LeadNeighbours(host, side, ToConnections(*relay)));
   if (!lost.empty()) {
     spdlog::warn("relay {}: {} connections of neighbours could not be taken along", relay->id(),

@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <filesystem>
+#include <future>
 #include <thread>
 
 #include "base/check.h"
@@ -10,12 +11,15 @@
 #include "base/limits.h"
 #include "base/netns.h"
 #include "base/stop_wait.h"
+#include "migrated/address_mode.h"
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
 #include "migrated/container_watch.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/fault_point.h"
+#include "migrated/hand_off_hook.h"
 #include "migrated/host_undo.h"
+#include "migrated/kernel_undo.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/process_sockets.h"
 #include "migrated/network/relay.h"
@@ -241,6 +245,9 @@ Result<> SourceSteps::RegisterFreeze(const std::string& cgroup, const v1::Relay&
   add(v1::UndoItem::DIRECTORY, directory);
   traffic_.emplace(node_, record_, *peer_);
   TRY(traffic_->Register(container_, own_relay));
+  if (record_.has_address_move()) {
+    add(v1::UndoItem::ADDRESS_ROUTE, record_.address_move().id(), kAddressRouteAway);
+  }
   add(v1::UndoItem::NETWORK_LOCK, std::to_string(container_.pid),
       TRY(StartTimeOf(container_.pid)));
   add(v1::UndoItem::FROZEN_CGROUP, cgroup);
@@ -251,6 +258,10 @@ Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
   const std::string cgroup = TRY(FindFreezerCgroup(container_.pid, container_.id));
   const v1::Relay own_relay =
       TRY(PrepareOwnRelay(node_, container_, record_.lineage().id(), *peer_));
+  if (IsAddressMode(record_.migration().options())) {
+    *record_.mutable_address_move() = TRY(PlanAddressMove(
+        node_, container_, record_.lineage().id(), record_.migration().peer()));
+  }
   TRY(RegisterFreeze(cgroup, own_relay));
   TRY(WaitForExecsToEnd(container_.pid, cgroup));
   const OwnedFd netns = TRY(OpenNetns(container_.pid));
@@ -270,6 +281,10 @@ Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
   TRY(traffic_->TakeAddresses());
   TRY(CheckCarried(netns, cgroup));
   *record_.mutable_lineage() = TRY(LineageAtFreeze(netns, record_.lineage(), own_relay));
+  if (IsAddressMode(record_.migration().options())) {
+    TRY(ShareOutConnections(node_, netns, *record_.mutable_address_move(),
+                            *record_.mutable_lineage()));
+  }
   return {};
 }
 
@@ -387,10 +402,18 @@ Result<> SourceSteps::Restore(const std::stop_token& stop) {
   request.set_migration_id(record_id_);
   *request.mutable_lineage() = record_.lineage();
   request.set_memory_bytes(memory_total_);
+  request.set_network_mode(record_.migration().options().network_mode());
+  if (record_.has_address_move()) {
+    *request.mutable_address_move() = record_.address_move();
+  }
+  auto route = std::async(std::launch::async, [&] {
+    return record_.has_address_move() ? PrepareAddressAway(record_.address_move()) : Result<>();
+  });
   const v1::RestoreReply reply = TRY(peer_->Restore(
       request, {.timeout = limits::kRestoreTimeout + limits::TimeForMemory(memory_total_) +
                            limits::kPeerCallTimeout,
                 .stop = stop}));
+  TRY(route.get());
   progress_.Update([&](v1::Migration& migration) {
     migration.set_restore_ms(Milliseconds(Clock::now() - step_start_));
   });
@@ -419,8 +442,11 @@ Result<> SourceSteps::HandOff() {
   PeerClient* peer = TRY(Peer());
   // Before the replica runs: what it sent into a relay that is not there yet would be lost, and
   // cost its client a retransmission time-out.
-  const Result<> relay = SetUpOwnRelay(
+  Result<> relay = SetUpOwnRelay(
       node_, record_, traffic_ ? std::optional(traffic_->stand_ins()) : std::nullopt);
+  if (relay && record_.has_address_move()) {
+    relay = LeadAddressAway(record_.address_move());
+  }
   TRY(Fault(FaultPoint::kTrafficLed));
   v1::CommitRequest request;
   request.set_migration_id(record_id_);
@@ -435,10 +461,7 @@ Result<> SourceSteps::HandOff() {
   TRY(Fault(FaultPoint::kConfirmed));
   if (!relay) {
     // The container lives; who comes through this host does not reach it.
-    spdlog::error("migration {}: relay: {}", record_id_, relay.error().message);
-    progress_.Update([&](v1::Migration& migration) {
-      migration.add_relays("FAILED: " + relay.error().message);
-    });
+    Warn("clients of this host do not reach the container: " + relay.error().message);
   }
   progress_.Update([&](v1::Migration& migration) {
     if (traffic_) {
@@ -459,7 +482,18 @@ Result<> SourceSteps::HandOff() {
     }
   });
   EndLease();
+  if (record_.migration().options().network_mode() == v1::NETWORK_MODE_HOOK) {
+    if (const Result<> hook = RunHandOffHook(node_.config(), record_); !hook) {
+      Warn(hook.error().message);
+    }
+  }
   return {};
+}
+
+// Past the commit point: the container moved, and something of what belongs to it did not work.
+void SourceSteps::Warn(const std::string& text) {
+  spdlog::error("migration {}: {}", record_id_, text);
+  progress_.Update([&](v1::Migration& migration) { migration.add_warnings(text); });
 }
 
 // Closing the connections of the dead source must not be heard by anybody, and its namespace must
@@ -497,6 +531,9 @@ Result<> SourceSteps::Fence() {
   watchdog_.reset();
   TRY(KeepContainerDown(node_, id));
   TRY(LeaveSourceBehind(node_, record_, progress_));
+  if (record_.has_address_move()) {
+    TRY(SettleAddressAway(record_.address_move()));
+  }
   TRY(Fault(FaultPoint::kFenced));
   std::error_code error;
   std::filesystem::remove_all(node_.MigrationDirectoryPath(record_id_), error);

@@ -59,6 +59,7 @@ class SourceSteps {
   Result<> RunCheckpoint();
   Result<> SendFinalFiles(const std::stop_token& stop);
   Result<PeerClient*> Peer();
+  void Warn(const std::string& text);
   void KeepLease();
   void EndLease();
   void ReportBytes();

@@ -11,6 +11,7 @@
 #include "base/file_util.h"
 #include "base/limits.h"
 #include "base/netns.h"
+#include "migrated/address_mode.h"
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
 #include "migrated/container_watch.h"
@@ -382,10 +383,17 @@ Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& requ
   replica_watch_->Restoring();
   progress_.EnterPhase(v1::PHASE_RESTORE);
   *record_.mutable_lineage() = request.lineage();
+  if (request.has_address_move()) {
+    *record_.mutable_address_move() = request.address_move();
+  }
   const auto start = Clock::now();
   TRY(Fault(FaultPoint::kTargetRestoring));
-  TRY(PlaceLogs(node_.MigrationDirectoryPath(id_) + "/logs", spec_->source_id, *replica_));
-  if (Result<> started = StartReplica(request.memory_bytes()); !started) {
+  Result<> started =
+      PlaceLogs(node_.MigrationDirectoryPath(id_) + "/logs", spec_->source_id, *replica_);
+  if (started) {
+    started = StartReplica(request.memory_bytes());
+  }
+  if (!started) {
     TRY(NoInterference());  // says more
     return started.error();
   }
@@ -394,6 +402,10 @@ Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& requ
   const auto tasks = CheckStopped();
   TRY(NoInterference());
   reply.set_tasks(TRY(Result(tasks)));
+  if (record_.has_address_move()) {
+    TRY(AddUndo(v1::UndoItem::ADDRESS_ROUTE, record_.address_move().id(), ""));
+    TRY(PrepareAddress(record_.address_move()));
+  }
   TRY(Fault(FaultPoint::kTargetRestored));
   replica_watch_->Done();
   record_.set_decision(v1::DECISION_PREPARED);
@@ -442,8 +454,14 @@ Result<> TargetMigration::Activate() {
   const OwnedFd netns = TRY(OpenNetns(pid));
   TRY(ConnectContainerNetwork(node_, record_));
   TRY(Fault(FaultPoint::kTargetConnected));
+  if (record_.has_address_move()) {
+    TRY(ActivateAddress(record_.address_move()));
+  }
   TRY(UnlockNetns(netns));
   TRY(AnnounceOwnAddresses(netns));
+  if (record_.has_address_move()) {
+    TRY(AnnounceAddress(record_.address_move(), netns));
+  }
   const auto cgroup = TRY(FindFreezerCgroup(pid, record_.replica_id()));
   const std::vector<int> processes = TRY(CgroupProcesses(cgroup));
   TRY(RearmExpiredTimers(processes));

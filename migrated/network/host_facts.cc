@@ -9,6 +9,7 @@
 #include <charconv>
 #include <optional>
 
+#include "base/subnet.h"
 #include "migrated/network/in_netns.h"
 #include "migrated/network/rtnl.h"
 
@@ -119,6 +120,16 @@ Result<std::string> SourceAddressToward(FdRef netns, const std::string& peer) {
 
 Result<std::vector<LocalNetwork>> LocalNetworks(FdRef netns) {
   return ValueInNetns<std::vector<LocalNetwork>>(netns, NetworksHere);
+}
+
+Result<std::string> LinkToward(FdRef netns, const std::string& address) {
+  for (const LocalNetwork& network : TRY(LocalNetworks(netns))) {
+    if (!network.link.empty() && network.link != "lo" && !network.subnet.ends_with("/32") &&
+        SubnetContains(network.subnet, address)) {
+      return network.link;
+    }
+  }
+  return MakeError(ErrorCode::kNotFound, "no interface leads to " + address);
 }
 
 }  // namespace migrate

@@ -29,4 +29,7 @@ struct LocalNetwork {
 // (as /32) included.
 Result<std::vector<LocalNetwork>> LocalNetworks(FdRef netns);
 
+// The interface in whose network the address lies. kNotFound if there is none.
+Result<std::string> LinkToward(FdRef netns, const std::string& address);
+
 }  // namespace migrate

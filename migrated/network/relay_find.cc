@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
-#include <sstream>
 
 #include "base/ids.h"
 #include "base/subnet.h"
-#include "migrated/network/hook_lease.h"
 #include "migrated/network/host_facts.h"
 #include "migrated/network/in_netns.h"
-#include "migrated/network/nft.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/relay_names.h"
 #include "migrated/network/rtnl.h"
@@ -23,14 +20,7 @@ namespace {
 
 Result<RelayTraces> FindHere() {
   RelayTraces traces;
-  const std::string prefix = std::string("table ip ") + kRelayTablePrefix;
-  std::istringstream tables(TRY(RunNft("list tables ip")));
-  for (std::string line; std::getline(tables, line);) {
-    if (line.starts_with(prefix) && IsMigrationId(line.substr(prefix.size())) &&
-        !IsRetired({"ip", RelayTable(line.substr(prefix.size()))})) {
-      traces.relay_ids.push_back(line.substr(prefix.size()));
-    }
-  }
+  traces.relay_ids = TRY(RelayIds());
   for (const auto& id : traces.relay_ids) {
     if (auto address = TRY(MarkedAddress(id))) {
       traces.addresses.push_back(*address);

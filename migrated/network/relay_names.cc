@@ -3,9 +3,11 @@
 #include <arpa/inet.h>
 
 #include <algorithm>
+#include <sstream>
 
 #include "base/file_util.h"
 #include "base/ids.h"
+#include "migrated/network/hook_lease.h"
 #include "migrated/network/nft.h"
 
 namespace migrate {
@@ -82,6 +84,22 @@ Result<> ValidateRelay(const RelaySpec& relay) {
                      "relay " + relay.id + ": VNI, UDP port or MTU is out of range");
   }
   return ValidateAddress("relay address", relay.relay_address);
+}
+
+Result<std::vector<std::string>> RelayIds() {
+  const std::string prefix = std::string("table ip ") + kRelayTablePrefix;
+  std::vector<std::string> ids;
+  std::istringstream tables(TRY(RunNft("list tables ip")));
+  for (std::string line; std::getline(tables, line);) {
+    if (!line.starts_with(prefix)) {
+      continue;
+    }
+    auto id = line.substr(prefix.size());
+    if (IsMigrationId(id) && !IsRetired({"ip", RelayTable(id)})) {
+      ids.push_back(std::move(id));
+    }
+  }
+  return ids;
 }
 
 std::string TableHead(const RelaySpec& relay) {

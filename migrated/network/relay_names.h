@@ -39,6 +39,9 @@ bool IsInterfaceName(const std::string& name);
 Result<> ValidateRelay(const RelaySpec& relay);
 Result<> ValidateAddress(const std::string& what, const std::string& address);
 
+// Of the tables that exist, on either side.
+Result<std::vector<std::string>> RelayIds();
+
 // The table is made first and removed last, and holds R: whatever else exists is found by it.
 std::string TableHead(const RelaySpec& relay);  // "table ip migrate_... { set relay {...}"
 Result<> MarkRelay(const RelaySpec& relay);     // makes the table if it does not exist

@@ -9,6 +9,7 @@
 #include "migrated/network/hook_lease.h"
 #include "migrated/network/nft.h"
 #include "migrated/network/relay.h"
+#include "migrated/network/relay_loopback.h"
 #include "migrated/network/relay_names.h"
 #include "migrated/network/rtnl.h"
 #include "migrated/network/stand_in.h"
@@ -87,13 +88,14 @@ std::string TranslationChains(const std::string& relay_address, const std::strin
 
 // Before Docker masquerades (100). A source that only this host knows, and the container's old
 // address, which the host takes as the source toward itself: they would be no strangers to the
-// container. Neighbours keep theirs, as on the bridge.
-std::string SourceChain(const OriginSide& side, const std::string& link) {
-  const auto to = "    oifname \"" + link + "\" ";
-  const auto as_host = " snat to " + side.local_address + "\n";
+// container. Others are kept, as on the bridge; masquerading also ties a connection to the device,
+// and the kernel ends it when the container comes home.
+std::string SourceChain(const std::string& link, const std::string& host_address) {
+  const auto to = "    oifname \"" + link + "\" ct status dnat ";
+  const auto as_host = " snat to " + host_address + "\n";
   return "  chain postrouting {\n    type nat hook postrouting priority 90;\n" + to +
          "ip saddr 127.0.0.0/8" + as_host + to + "ip saddr @addresses" + as_host + to +
-         "ct original ip daddr @addresses snat to ip saddr\n  }\n";
+         "snat to ip saddr\n  }\n";
 }
 
 // What of new connections to the container's own addresses may pass.
@@ -132,32 +134,43 @@ std::string TunnelChain(const OriginSide& side, const std::string& link) {
       << "    udp dport " << side.relay.udp_port << " @th,96,24 " << side.relay.vni
       << " ip saddr != " << side.remote_address << " drop\n"
       << "    iifname \"" << link << "\" ip saddr != " << side.relay.relay_address << " drop\n"
-      << "    iifname \"" << link << "\" ip daddr 127.0.0.0/8 drop\n  }\n";
+      << LoopbackGuardRules(link) << "  }\n";
   return out.str();
 }
 
 std::string TableCommands(const OriginSide& side) {
   const auto link = RelayLink(side.relay.id);
   return TableHead(side.relay) + AddressSet(side.container_addresses) +
-         TranslationChains(side.relay.relay_address, PortRules(side)) + SourceChain(side, link) +
-         ForwardChain(side, link) + TunnelChain(side, link) + "}\n";
+         TranslationChains(side.relay.relay_address, PortRules(side)) +
+         SourceChain(link, side.local_address) + ForwardChain(side, link) +
+         TunnelChain(side, link) + "}\n";
 }
 
 // The way to R leads back through the bridge: the kernel would redirect neighbours to the
-// container's present address. Its mark, R, stays in the table.
-std::string HomeTableCommands(const OriginAtHome& side) {
+// container's present address.
+std::string RedirectChain(const std::string& relay_address) {
+  return "  chain redirects {\n    type filter hook output priority 0;\n"
+         "    icmp type redirect ct reply ip saddr " +
+         relay_address + " drop\n  }\n";
+}
+
+std::string HomeAddressChains(const OriginAtHome& side, const std::string& host_address) {
   const auto& relay_address = side.relay.relay_address;
-  auto commands = TableHead(side.relay) +
-                  "  chain redirects {\n    type filter hook output priority 0;\n"
-                  "    icmp type redirect ct reply ip saddr " +
-                  relay_address + " drop\n  }\n";
-  if (!side.stand_ins.empty()) {
-    commands += AddressSet(AddressesOf(side.stand_ins)) + TranslationChains(relay_address, "") +
-                "  chain postrouting {\n    type nat hook postrouting priority 90;\n"
-                "    ip saddr @addresses ct reply ip saddr " +
-                relay_address + " masquerade\n  }\n";
+  return AddressSet(AddressesOf(side.stand_ins)) + TranslationChains(relay_address, "") +
+         "  chain postrouting {\n    type nat hook postrouting priority 90;\n"
+         "    ip saddr @addresses ct reply ip saddr " +
+         relay_address + " snat to " + host_address + "\n  }\n";
+}
+
+// This host's own, as containers there know it.
+Result<std::string> AddressOnBridge(Rtnl& rtnl, const std::string& bridge) {
+  for (const auto& info : TRY(rtnl.Addresses())) {
+    const auto slash = info.address.find('/');
+    if (info.link == bridge && info.address.substr(slash) != "/32") {
+      return info.address.substr(0, slash);
+    }
   }
-  return commands + "}\n";
+  return MakeError(ErrorCode::kFailedPrecondition, "this host has no address on " + bridge);
 }
 
 // In one transaction, so that a repeated set-up leaves no gap in which a packet goes astray.
@@ -174,9 +187,7 @@ Result<> SetUpLink(Rtnl& rtnl, const OriginSide& side) {
     TRY(rtnl.CreateVxlan(link));
   }
   TRY(RelaxTunnelLink(link.name));
-  const auto settings = "/proc/sys/net/ipv4/conf/" + link.name + "/";
-  TRY(WriteControlFile(settings + "forwarding", "1"));
-  TRY(WriteControlFile(settings + "route_localnet", "1"));
+  TRY(WriteControlFile("/proc/sys/net/ipv4/conf/" + link.name + "/forwarding", "1"));
   TRY(rtnl.SetLinkUp(link.name));
   TRY(rtnl.SetNeighbour(link.name, side.relay.relay_address,
                         RelayMac(side.relay.id, RelayEnd::kContainer)));
@@ -192,17 +203,32 @@ Result<> SetUp(const OriginSide& side) {
   auto rtnl = TRY(Rtnl::Open());
   TRY(SetUpLink(rtnl, side));
   TRY(AcceptForwarding(RelayLink(side.relay.id)));
-  return ReplaceTable(side.relay.id, TableCommands(side));
+  TRY(ShutLoopback(side.relay.id));
+  TRY(ReplaceTable(side.relay.id, TableCommands(side)));
+  return OpenLoopback(RelayLink(side.relay.id));  // behind its guard
 }
 
-Result<> SetUpHome(const OriginAtHome& side) {
+Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
+  std::string commands = TableHead(side.relay) + RedirectChain(side.relay.relay_address);
+  if (!side.stand_ins.empty()) {
+    commands += HomeAddressChains(side, TRY(AddressOnBridge(rtnl, side.bridge)));
+  }
+  const auto guard = loopback ? TRY(LoopbackGuardChain(side.relay.id, side.bridge)) : std::string();
+  if (guard.empty()) {
+    TRY(ShutLoopback(side.relay.id));
+  }
+  TRY(ReplaceTable(side.relay.id, commands + guard + "}\n"));
+  return guard.empty() ? Result<>() : OpenLoopback(side.bridge);
+}
+
+Result<> SetUpHome(const OriginAtHome& side, bool loopback) {
   auto link = RelayLink(side.relay.id);
   auto rtnl = TRY(Rtnl::Open());
   if (TRY(rtnl.LinkIndex(side.bridge)) == 0) {
     return MakeError(ErrorCode::kNotFound, "there is no bridge " + side.bridge);
   }
   // From here on Docker's rules decide about new connections.
-  TRY(ReplaceTable(side.relay.id, HomeTableCommands(side)));
+  TRY(SetUpHomeTable(rtnl, side, loopback));
   // The route first: replacing is atomic, and the device takes only its own route with it.
   TRY(rtnl.SetRoute({.destination = side.relay.relay_address + "/32",
                      .link = side.bridge,
@@ -226,6 +252,7 @@ Result<> Remove(const std::string& id) {
       }
     }
   }
+  TRY(ShutLoopback(id));
   return RetireNftTable({"ip", RelayTable(id)});
 }
 
@@ -246,7 +273,12 @@ Result<> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side) {
   TRY(ValidateStandIns(side.relay, side.stand_ins));
   // First: the container itself is the gateway, which cannot be an address of this host.
   TRY(KeepStandIns(host_netns, side.relay.id, side.stand_ins));
-  TRY(InNetns(host_netns, [&] { return SetUpHome(side); }));
+  const auto entries = TRY(ListConntrack(host_netns));
+  const bool loopback = std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
+    return entry.reply.source_address == side.relay.relay_address &&
+           entry.original.source_address.starts_with("127.");
+  });
+  TRY(InNetns(host_netns, [&] { return SetUpHome(side, loopback); }));
   // Neighbours send to the container directly from now on, which answers by way of this host.
   return LoosenConntrackOf(host_netns, side.relay.relay_address);
 }

@@ -13,6 +13,7 @@ def there_and_back(tb, clients, moves=2):
         target = tb.peer_of(source)
         result, gaps = move_under_load(source, target, "echo1", clients, str(number))
         print(line_of(number, result, gaps))
+        print(", ".join(f"{who} {client.stats()['replies']}" for who, client in clients.items()))
         worst = max(worst, max(gaps.values()) - result["downtime_ms"])
         source = target
     totals = stop_all(clients)

@@ -6,6 +6,7 @@ process in the client's network. All data is compared, byte by byte.
 """
 
 import socket
+import threading
 import time
 
 import pattern
@@ -93,17 +94,25 @@ def expect_received(sock, count, offset=0, end=False):
 class HalfClosedByClient:
     """The server has not read yet, and answers only after the move."""
 
+    amount = 30_000
+
     def before(self, server):
         self.sock, self.name = server.connection()
-        self.sock.sendall(pattern.take(0, 100_000))
+        self.sock.sendall(pattern.take(0, self.amount))
         self.sock.shutdown(socket.SHUT_WR)
         server.expect_state(self.name, "CLOSE_WAIT")
 
     def after(self, server):
-        server.expect_read(self.name, 100_000, "eof")
-        server.tell("write", self.name, 50_000)
+        server.expect_read(self.name, self.amount, "eof")
+        server.tell("write", self.name, 20_000)
         server.tell("close", self.name)
-        expect_received(self.sock, 50_000, end=True)
+        expect_received(self.sock, 20_000, end=True)
+
+
+class HalfClosedAfterMuch(HalfClosedByClient):
+    """So much that the FIN is sent more than once, after which connection tracking takes the connection for closed."""
+
+    amount = 100_000
 
 
 class HalfClosedByServer:
@@ -111,14 +120,14 @@ class HalfClosedByServer:
 
     def before(self, server):
         self.sock, self.name = server.connection()
-        server.tell("write", self.name, 50_000)
+        server.tell("write", self.name, 20_000)
         server.tell("end", self.name)
         server.expect_state(self.name, "FIN_WAIT2")
 
     def after(self, server):
-        self.sock.sendall(pattern.take(0, 50_000))
-        server.expect_read(self.name, 50_000, "open")
-        expect_received(self.sock, 50_000, end=True)
+        self.sock.sendall(pattern.take(0, 20_000))
+        server.expect_read(self.name, 20_000, "open")
+        expect_received(self.sock, 20_000, end=True)
         self.sock.close()
         server.expect_read(self.name, 0, "eof")
         server.tell("close", self.name)
@@ -255,31 +264,79 @@ def through_a_move(server, source, kinds):
 def scenario_half_closed_and_queued_data(tb):
     """Away, and the same with connections made through the relay on the way home."""
     server = Server(tb)
-    causes = through_a_move(server, tb.a, STATES)
+    # So much fits into the receive queue only without the tunnel.
+    causes = through_a_move(server, tb.a, [*STATES, HalfClosedAfterMuch])
     causes += through_a_move(server, tb.b, STATES)
     print(f"{len(STATES)} states: {', '.join(kind.__name__ for kind in STATES)}")
     if causes:
         raise Failed("; ".join(causes))
 
 
-def scenario_connections_that_wait_to_be_accepted(tb):
-    """A slow acceptor: some are in the queue, with and without data; one has already been closed by its client."""
-    server = Server(tb)
-    silent, talking, closed = (server.connect() for _ in range(3))
-    talking.sendall(pattern.take(0, 3000))
-    closed.sendall(pattern.take(0, 500))
-    closed.shutdown(socket.SHUT_WR)
+def refused(tb, says):
+    """A move that fails with this reason and leaves everything as it was."""
+    done = tb.a.migrate_run("--quiet", "echo1", tb.b.peer)
+    if done.returncode not in (3, 5) or says not in done.stderr:
+        raise Failed(f"exit code {done.returncode}, expected 3 or 5 and '{says}': {done.stderr}")
+    expect("runs at the source", (tb.a.is_running("echo1"), tb.b.is_running("echo1")), (True, False))
+
+
+def moves(server):
+    try:
+        server.move(server.tb.a)
+        return True
+    except Failed as e:
+        print(e)
+        return False
+
+
+def connections_in_the_backlog(server):
+    """Three that wait to be accepted: without data, with data, and half-closed by the client."""
+    waiting = [server.connect() for _ in range(3)]
+    waiting[1].sendall(pattern.take(0, 3000))
+    waiting[2].sendall(pattern.take(0, 500))
+    waiting[2].shutdown(socket.SHUT_WR)
     wait_until(lambda: server.tell("queued") == "queued 3", 5, "three connections in the queue")
-    server.move(tb.a)
-    names = server.tell("accept", 3).split()[1:]
-    late, late_name = server.connection()
+    return waiting
+
+
+def check_accepted(server, waiting, names):
     server.expect_read(names[1], 3000, "open")
     server.expect_read(names[2], 500, "eof")
-    for sock, name in ((silent, names[0]), (talking, names[1]), (closed, names[2]), (late, late_name)):
+    for sock, name in zip(waiting, names):
         server.tell("write", name, 2000)
         expect_received(sock, 2000)
-    silent.sendall(pattern.take(0, 10))
+    waiting[0].sendall(pattern.take(0, 10))
     server.expect_read(names[0], 10, "open")
+
+
+def scenario_connections_that_wait_to_be_accepted(tb):
+    """By a program that does not accept at all: either they go along, or the move is refused and they are unharmed."""
+    server = Server(tb)
+    waiting = connections_in_the_backlog(server)
+    if not moves(server):
+        refused(tb, "wait to be accepted")
+    check_accepted(server, waiting, server.tell("accept", 3).split()[1:])
+    late, name = server.connection()
+    server.tell("write", name, 10)
+    expect_received(late, 10)
+
+
+def scenario_slow_acceptor(tb):
+    """By a program that takes 0.3 s for each: the move has to find its moment."""
+    server = Server(tb)
+    waiting = connections_in_the_backlog(server)
+    names = []
+
+    def accept_slowly():
+        for _ in range(3):
+            time.sleep(0.3)
+            names.append(server.tell("accept", 1).split()[1])
+    acceptor = threading.Thread(target=accept_slowly)
+    acceptor.start()
+    server.move(tb.a)
+    acceptor.join(30)
+    expect("accepted", len(names), 3)
+    check_accepted(server, waiting, names)
 
 
 def scenario_closed_with_unsent_data(tb):
@@ -293,23 +350,29 @@ def scenario_closed_with_unsent_data(tb):
 
 
 def scenario_urgent_data(tb):
-    """The urgent byte has arrived and was not read. What is around it arrives whole; the byte itself too."""
+    """An urgent byte that has arrived and was not read either goes along, or the move is refused and it is still there.
+    Once it has been read the move succeeds, and urgent data goes on working."""
     server = Server(tb)
     sock, name = server.connection()
-    sock.sendall(pattern.take(0, 1000))
-    sock.send(b"!", socket.MSG_OOB)
-    sock.sendall(pattern.take(1000, 1000))
-    # The count ends where the urgent byte is.
-    wait_until(lambda: server.tell("state", name).split()[3] == "1000", 5, "the data has arrived")
-    time.sleep(0.1)
-    server.move(tb.a)
-    causes = []
-    # In this order: reading past the urgent byte discards it.
-    for what, check in (("urgent byte", lambda: expect("urgent", server.tell("urgent", name), "urgent !")),
-                        ("data", lambda: server.expect_read(name, 2000, "open"))):
-        try:
-            check()
-        except Failed as e:
-            causes.append(f"{what}: {e}")
-    if causes:
-        raise Failed("; ".join(causes))
+
+    def send_urgent(offset):
+        sock.sendall(pattern.take(offset, 1000))
+        sock.send(b"!", socket.MSG_OOB)
+        sock.sendall(pattern.take(offset + 1000, 1000))
+        # The count ends where the urgent byte is.
+        wait_until(lambda: server.tell("state", name).split()[3] == "1000", 5, "the data has arrived")
+        time.sleep(0.1)
+
+    def receive_urgent():
+        # In this order: reading past the urgent byte discards it.
+        expect("urgent", server.tell("urgent", name), "urgent !")
+        server.expect_read(name, 2000, "open")
+    send_urgent(0)
+    if moves(server):
+        receive_urgent()
+    else:
+        refused(tb, "urgent data")
+        receive_urgent()
+        server.move(tb.a)
+    send_urgent(2000)
+    receive_urgent()

@@ -264,7 +264,8 @@ class Udp(Load, asyncio.DatagramProtocol):
         while self.unanswered and time.monotonic() < end:
             await asyncio.sleep(0.01)
         self.totals["lost"] = len(self.unanswered)
-        self.totals["error"] = self.totals["error"] or (f"lost: {sorted(self.unanswered)[:50]}" if self.unanswered else None)
+        if self.unanswered:
+            self.totals["error"] = self.totals["error"] or f"lost: {', '.join(ranges(self.unanswered))}"
 
     def datagram_received(self, data, address):
         number, now = int(data), time.monotonic()
@@ -279,6 +280,17 @@ class Udp(Load, asyncio.DatagramProtocol):
 
     def error_received(self, error):
         self.failed("resets", 0, error)
+
+
+def ranges(numbers):
+    """{1, 2, 3, 7} -> ["1-3", "7-7"]"""
+    found = []
+    for number in sorted(numbers):
+        if found and found[-1][1] == number - 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return [f"{first}-{last}" for first, last in found]
 
 
 KINDS = {"http": Http, "download": Download, "upload": Upload, "echo": Echo, "udp": Udp, "connect": Connect}

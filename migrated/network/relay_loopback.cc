@@ -1,0 +1,68 @@
+#include "migrated/network/relay_loopback.h"
+
+#include "base/file_util.h"
+#include "migrated/network/nft.h"
+#include "migrated/network/relay_names.h"
+#include "migrated/network/rtnl.h"
+
+namespace migrate::internal {
+namespace {
+
+std::string Setting(const std::string& bridge) {
+  return "/proc/sys/net/ipv4/conf/" + bridge + "/route_localnet";
+}
+
+// The bridge that this relay opened; empty if it did not.
+Result<std::string> OpenedBy(const std::string& id) {
+  auto listed = RunNft("list chain ip " + RelayTable(id) + " loopback");
+  if (!listed) {
+    return listed.error().code == ErrorCode::kNotFound
+               ? Result<std::string>(std::string())
+               : Result<std::string>(std::move(listed).error());
+  }
+  constexpr std::string_view kStart = "iifname \"";
+  const auto start = listed->find(kStart);
+  if (start == std::string::npos) {
+    return std::string();
+  }
+  const auto name = listed->substr(start + kStart.size());
+  return name.substr(0, name.find('"'));
+}
+
+Result<bool> OpenedByOther(const std::string& id, const std::string& bridge) {
+  for (const auto& other : TRY(RelayIds())) {
+    if (other != id && TRY(OpenedBy(other)) == bridge) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+std::string LoopbackGuardRules(const std::string& link) {
+  const auto from = "    iifname \"" + link + "\" ip ";
+  return from + "daddr 127.0.0.0/8 drop\n" + from + "saddr 127.0.0.0/8 drop\n";
+}
+
+Result<std::string> LoopbackGuardChain(const std::string& id, const std::string& bridge) {
+  const bool open = TRY(ReadSmallFile(Setting(bridge))).starts_with("1");
+  if (open && TRY(OpenedBy(id)) != bridge && !TRY(OpenedByOther(id, bridge))) {
+    return std::string();
+  }
+  return "  chain loopback {\n    type filter hook prerouting priority -310;\n" +
+         LoopbackGuardRules(bridge) + "  }\n";
+}
+
+Result<> OpenLoopback(const std::string& bridge) { return WriteControlFile(Setting(bridge), "1"); }
+
+Result<> ShutLoopback(const std::string& id) {
+  const auto bridge = TRY(OpenedBy(id));
+  if (bridge.empty() || TRY(OpenedByOther(id, bridge))) {
+    return {};
+  }
+  auto rtnl = TRY(Rtnl::Open());
+  return TRY(rtnl.LinkIndex(bridge)) == 0 ? Result<>() : WriteControlFile(Setting(bridge), "0");
+}
+
+}  // namespace migrate::internal

@@ -1,0 +1,26 @@
+// Connections from 127.0.0.1 of the origin that were led to R, while the container is at home:
+// their packets pass its bridge, which then has to route loopback addresses (the tunnel's device
+// always does). Opened only where such connections exist and nobody else has opened it, and with a
+// guard: what comes from the bridge with a loopback address is dropped, else the host's own
+// services would be open to its containers. The guard is a chain of the relay's table and tells
+// what to close. Internal to migrated/network; acts in the current network namespace; idempotent.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace migrate::internal {
+
+// Rules that drop what comes from `link` with a loopback address, for a chain in prerouting.
+std::string LoopbackGuardRules(const std::string& link);
+
+// The chain for the relay's table; empty if the bridge is, or has to be, open without it. Then
+// ShutLoopback() is next, else OpenLoopback() once the chain exists.
+Result<std::string> LoopbackGuardChain(const std::string& id, const std::string& bridge);
+Result<> OpenLoopback(const std::string& bridge);
+
+// To be called before the guard goes. Not while another relay needs it as well.
+Result<> ShutLoopback(const std::string& id);
+
+}  // namespace migrate::internal
