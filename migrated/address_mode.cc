@@ -11,6 +11,7 @@
 #include "migrated/network/conntrack.h"
 #include "migrated/network/host_facts.h"
 #include "migrated/network/sockets.h"
+#include "migrated/network/stand_in.h"
 #include "migrated/peer_address.h"
 
 namespace migrate {
@@ -81,6 +82,21 @@ Result<AddressTarget> TargetOf(const v1::AddressMove& move) {
     target.neighbours = ToList(move.neighbours());
   }
   return target;
+}
+
+// Connections with programs of the host to which the container goes back now, made when it was
+// there: they look like ones with this host, which has the same address on its bridge.
+Result<std::set<Connection>> GoingHome(Node& node, const v1::AddressMove& move) {
+  std::set<Connection> connections;
+  for (const v1::MigrationRecord& record : TRY(node.journal().Migrations())) {
+    const v1::AddressMove& arrival = record.address_move();
+    if (record.migration().role() == v1::ROLE_TARGET && arrival.id() == move.id() &&
+        record.decision() == v1::DECISION_ACTIVATED && arrival.source_v4() == move.target_v4()) {
+      const std::vector<Connection> theirs = ToConnections(arrival.host_connections());
+      connections.insert(theirs.begin(), theirs.end());
+    }
+  }
+  return connections;
 }
 
 }  // namespace
@@ -158,8 +174,10 @@ Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move,
   const OwnedFd host = TRY(HostNetns());
   const std::vector<std::string> addresses = ToList(move.addresses());
   const SourceFlows flows = SortFlows(TRY(ListConntrack(host)), addresses);
+  const std::set<Connection> going_home = TRY(GoingHome(node, move));
   const auto translated = [&](const Connection& connection) {
-    return std::find(flows.translated.begin(), flows.translated.end(), connection) !=
+    return !going_home.contains(connection) &&
+           std::find(flows.translated.begin(), flows.translated.end(), connection) !=
            flows.translated.end();
   };
   std::set<Connection> direct(flows.direct.begin(), flows.direct.end());
@@ -188,9 +206,12 @@ Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move,
   }
   move.clear_connections();
   move.clear_host_connections();
-  const std::vector<Connection> list(direct.begin(), direct.end());
-  for (const Connection& connection : list) {
+  std::vector<Connection> list;
+  for (const Connection& connection : direct) {
     AddConnection(connection, move.mutable_connections());
+    if (!going_home.contains(connection)) {
+      list.push_back(connection);
+    }
   }
   for (const Connection& connection :
        TRY(ConnectionsWithHost(host, {move.source_v4(), move.source_v6()}, list))) {
@@ -199,11 +220,14 @@ Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move,
   return {};
 }
 
-Result<> LeadAddressAway(const v1::AddressMove& move) {
+Result<> LeadAddressAway(const v1::AddressMove& move, const std::string& own_relay_id) {
   if (move.shared_l2()) {
     return {};
   }
   const OwnedFd host = TRY(HostNetns());
+  if (!own_relay_id.empty()) {
+    TRY(RemoveStandIns(host, own_relay_id));  // from here on the bridge answers for a route
+  }
   TRY(PrepareAddressRoute(host, RouteOf(move)));  // again, for a daemon that was restarted
   return SwitchAddressRoute(host, RouteOf(move));
 }

@@ -39,8 +39,9 @@ Result<> ShareOutConnections(Node& node, FdRef container_netns, v1::AddressMove&
                              v1::Lineage& lineage);
 // Frozen and locked; what takes time. Undone by the ADDRESS_ROUTE item of the undo list.
 Result<> PrepareAddressAway(const v1::AddressMove& move);
-// After the commit point, before the replica runs; repeatable.
-Result<> LeadAddressAway(const v1::AddressMove& move);
+// After the commit point, before the replica runs; repeatable. `own_relay_id`: of this host's own
+// relay, under which it stood in for the address since the freeze (network/stand_in.h).
+Result<> LeadAddressAway(const v1::AddressMove& move, const std::string& own_relay_id);
 // When the source container has ended.
 Result<> SettleAddressAway(const v1::AddressMove& move);
 

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/file_util.h"
 #include "base/stop_wait.h"
 #include "migrated/container_processes.h"
 
@@ -31,6 +32,27 @@ int ToInt(std::string_view text) {
   return number;
 }
 
+std::string KilledText(const std::string& name) {
+  return "container " + name + " was killed by somebody (docker kill, or docker rm -f)";
+}
+
+// A process in a frozen v1 cgroup does not die of it before the thaw, and Docker's event may still
+// be on its way.
+bool HasPendingSigkill(int pid) {
+  const auto status = ReadSmallFile("/proc/" + std::to_string(pid) + "/status");
+  std::uint64_t pending = 0;
+  for (const std::string_view field : {"\nSigPnd:\t", "\nShdPnd:\t"}) {
+    const auto at = status ? status->find(field) : std::string::npos;
+    std::uint64_t mask = 0;
+    if (at != std::string::npos) {
+      const char* begin = status->data() + at + field.size();
+      std::from_chars(begin, status->data() + status->size(), mask, 16);
+    }
+    pending |= mask;
+  }
+  return (pending & (std::uint64_t{1} << (SIGKILL - 1))) != 0;
+}
+
 int StopSignalOf(const ContainerInfo& info) {
   const auto json = nlohmann::json::parse(info.raw_json, nullptr, /*allow_exceptions=*/false);
   if (json.is_object()) {
@@ -49,8 +71,7 @@ std::optional<Interference> JudgeKill(const DockerEvent& event, const WatchedCon
   const int number = ToInt(event.Attribute("signal"));
   const std::string who = "container " + container.name;
   if (number == SIGKILL) {
-    return Interference{"CONTAINER_STOPPED",
-                        who + " was killed by somebody (docker kill, or docker rm -f)"};
+    return Interference{"CONTAINER_STOPPED", KilledText(container.name)};
   }
   if (number == SIGTERM || number == container.stop_signal) {
     return Interference{"CONTAINER_STOPPED", who + " was stopped by somebody (docker stop)"};
@@ -249,6 +270,19 @@ std::optional<Error> ContainerWatch::Explain() {
     }
   }
   return ErrorLocked();
+}
+
+Result<> ContainerWatch::CheckBeforeCommit() {
+  const auto event = Happened();
+  if (event || InitIsGone()) {
+    const auto error = event ? event : Explain();
+    return error ? Result<>(*error) : Result<>();
+  }
+  if (HasPendingSigkill(init_pid_)) {
+    const std::lock_guard lock(mutex_);
+    return ToError({"CONTAINER_STOPPED", KilledText(container_.name)}, " during the " + phase_);
+  }
+  return {};
 }
 
 bool ContainerWatch::IsPaused() {

@@ -58,6 +58,8 @@ class ContainerWatch {
   // After a step has failed or was stopped: if the container has ended, waits a moment for Docker
   // to tell why.
   std::optional<Error> Explain();
+  // Looks closely and does not wait, unless the container has ended.
+  Result<> CheckBeforeCommit();
   bool IsPaused();  // by Docker
 
   // After the fence: a `docker restart` that began before it must not bring the source back.

@@ -7,8 +7,13 @@
 
 #include "base/cgroup.h"
 #include "base/netns.h"
+#include "migrated/hold_keeper.h"
 #include "migrated/host_undo.h"
+#include "migrated/network/address_move.h"
+#include "migrated/network/conntrack.h"
+#include "migrated/network/nft.h"
 #include "migrated/network/relay.h"
+#include "migrated/network/stand_in.h"
 #include "migrated/relays.h"
 
 namespace migrate {
@@ -23,7 +28,13 @@ class Collector {
     TRY(UndoLists());
     TRY(Directories());
     TRY(MovedContainers());
-    TRY(StrayRelays());
+    TRY(MigrationsUnderWay());
+    const OwnedFd host = TRY(OpenNetns(getpid()));
+    TRY(StrayRelays(host));
+    TRY(StrayStandIns(host));
+    TRY(StrayAddressRoutes(host));
+    TRY(StrayHolds(host));
+    TRY(StrayGuard(host));
     return std::move(response_);
   }
 
@@ -71,18 +82,14 @@ class Collector {
     return {};
   }
 
-  // Past the commit point the source is never let go again: there would be two copies. What its
-  // fence could not end is ended now, and its network lock goes with it.
   Result<> Settle(const v1::MigrationRecord& record, const v1::UndoItem& undo) {
-    const bool committed =
-        record.decision() == v1::DECISION_COMMITTED || record.decision() == v1::DECISION_ACTIVATED;
-    if (committed && record.migration().role() == v1::ROLE_SOURCE) {
-      if (undo.kind() == v1::UndoItem::NETWORK_LOCK) {
+    switch (HowToSettle(record, undo)) {
+      case Leftover::kForget:
         return {};
-      }
-      if (undo.kind() == v1::UndoItem::FROZEN_CGROUP) {
+      case Leftover::kKill:
         return std::filesystem::exists(undo.name()) ? KillCgroup(undo.name()) : Result<>();
-      }
+      case Leftover::kUndo:
+        break;
     }
     TRY(UndoOnHost(node_, undo));
     return {};
@@ -106,11 +113,9 @@ class Collector {
 
   Result<> MovedContainers() {
     for (const v1::LineageRecord& record : TRY(node_.journal().Lineages())) {
+      NoteRelays(record.lineage());
       if (!record.own_relay().id().empty()) {
         live_relays_.insert(record.own_relay().id());
-      }
-      for (const v1::Relay& relay : record.lineage().relays()) {
-        live_relays_.insert(relay.id());
       }
       const auto container = node_.docker().InspectContainer(record.container_id());
       const bool gone = !container && container.error().code == ErrorCode::kNotFound;
@@ -134,12 +139,36 @@ class Collector {
     if (!record.own_relay().id().empty()) {
       TRY(RemoveOwnRelay(node_, record.own_relay()));
     }
+    TRY(RemoveAddressRoute(TRY(OpenNetns(getpid())), record.lineage().id()));
     return node_.journal().EraseLineage(record.lineage().id());
   }
 
-  // Relays on this host that no lineage of the journal knows.
-  Result<> StrayRelays() {
-    const OwnedFd host = TRY(OpenNetns(getpid()));
+  void NoteRelays(const v1::Lineage& lineage) {
+    lineages_.insert(lineage.id());
+    for (const v1::Relay& relay : lineage.relays()) {
+      live_relays_.insert(relay.id());
+    }
+  }
+
+  // What they have made is in no lineage of the journal yet.
+  Result<> MigrationsUnderWay() {
+    for (const v1::MigrationRecord& record : TRY(node_.journal().Migrations())) {
+      if (!registry_.IsActive(record.migration().id())) {
+        continue;
+      }
+      any_active_ = true;
+      NoteRelays(record.lineage());
+      for (const v1::UndoItem& item : record.undo()) {
+        if (item.kind() == v1::UndoItem::STAND_IN) {
+          live_relays_.insert(item.detail().substr(0, item.detail().find(' ')));
+        }
+      }
+    }
+    return {};
+  }
+
+  // Relays on this host that no lineage of the journal knows, and so on.
+  Result<> StrayRelays(FdRef host) {
     for (const std::string& id : TRY(FindRelays(host)).relay_ids) {
       if (!live_relays_.contains(id)) {
         Item("relay", id, "", [&] { return RemoveOrigin(host, id); });
@@ -148,14 +177,81 @@ class Collector {
     return {};
   }
 
+  Result<> StrayStandIns(FdRef host) {
+    for (const StandIn& stand_in : TRY(FindStandIns(host))) {
+      if (!live_relays_.contains(stand_in.id)) {
+        Item("stand-in", stand_in.address + " on " + stand_in.bridge, "",
+             [&] { return RemoveStandIn(host, stand_in.id, stand_in.address); });
+      }
+    }
+    return {};
+  }
+
+  Result<> StrayAddressRoutes(FdRef host) {
+    const AddressTraces traces = TRY(FindAddressRoutes(host));
+    for (const AddressRoute& route : traces.routes) {
+      if (!lineages_.contains(route.id)) {
+        Item("address route", route.id, "", [&] { return RemoveAddressRoute(host, route.id); });
+      }
+    }
+    for (const std::string& id : traces.targets) {
+      if (!lineages_.contains(id)) {
+        Item("moved address", id, "", [&] { return RemoveAddressTarget(host, id); });
+      }
+    }
+    return {};
+  }
+
+  Result<> StrayHolds(FdRef host) {
+    for (const std::string& id : TRY(FindHolds(host))) {
+      if (!registry_.IsActive(id) && !node_.holds().Has(id)) {
+        Item("hold", id, id, [&] { return RemoveHold(host, id); });
+      }
+    }
+    return {};
+  }
+
+  // Stands for the moment of ApplyConntrackMoves(), of which nobody else knows.
+  Result<> StrayGuard(FdRef host) {
+    bool exists = false;
+    TRY(InNetns(host, [&]() -> Result<> {
+      exists = TRY(NftTableExists("ip", kConntrackGuardTable));
+      return {};
+    }));
+    if (exists && !any_active_) {
+      Item("guard", kConntrackGuardTable, "", [&] {
+        return InNetns(host, [] { return RemoveNftTable("ip", kConntrackGuardTable); });
+      });
+    }
+    return {};
+  }
+
   Node& node_;
   Registry& registry_;
   const v1::CollectGarbageRequest& request_;
   std::set<std::string> live_relays_;
+  std::set<std::string> lineages_;
+  bool any_active_ = false;
   v1::CollectGarbageResponse response_;
 };
 
 }  // namespace
+
+Leftover HowToSettle(const v1::MigrationRecord& record, const v1::UndoItem& item) {
+  if (record.decision() != v1::DECISION_COMMITTED && record.decision() != v1::DECISION_ACTIVATED) {
+    return Leftover::kUndo;
+  }
+  switch (item.kind()) {
+    case v1::UndoItem::DIRECTORY:
+    case v1::UndoItem::TICKET:
+    case v1::UndoItem::HOLD:
+      return Leftover::kUndo;
+    case v1::UndoItem::FROZEN_CGROUP:
+      return Leftover::kKill;
+    default:
+      return Leftover::kForget;
+  }
+}
 
 Result<v1::CollectGarbageResponse> CollectGarbage(Node& node, Registry& registry,
                                                   const v1::CollectGarbageRequest& request) {

@@ -14,6 +14,11 @@ Result<> HoldKeeper::Hold(FdRef host_netns, const HoldSpec& spec) {
   return {};
 }
 
+bool HoldKeeper::Has(const std::string& id) {
+  const std::lock_guard lock(mutex_);
+  return holds_.contains(id);
+}
+
 HoldStats HoldKeeper::Release(const std::string& id) {
   std::unique_ptr<HoldQueue> hold;
   {

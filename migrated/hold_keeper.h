@@ -19,6 +19,8 @@ class HoldKeeper {
   // Starts the hold `spec.id` or changes what it holds; what is held already stays.
   Result<> Hold(FdRef host_netns, const HoldSpec& spec);
 
+  bool Has(const std::string& id);
+
   // Lets go of what is held, in order. Nothing if there is no such hold.
   HoldStats Release(const std::string& id);
 

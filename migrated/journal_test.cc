@@ -54,6 +54,22 @@ TEST_F(JournalTest, SecondDaemonIsKeptOut) {
   EXPECT_NE(second.error().message.find("another migrated"), std::string::npos);
 }
 
+TEST_F(JournalTest, OthersReadItOnceItsDaemonIsDead) {
+  {
+    auto journal = Journal::Open(path_);
+    ASSERT_TRUE(journal);
+    ASSERT_TRUE((*journal)->Put(Record("a", v1::DECISION_COMMITTED)));
+    const auto owned = Journal::ReadUnowned(path_, "a");
+    ASSERT_FALSE(owned);
+    EXPECT_EQ(owned.error().code, ErrorCode::kUnavailable);
+  }
+  const auto record = Journal::ReadUnowned(path_, "a");
+  ASSERT_TRUE(record) << record.error().message;
+  EXPECT_EQ(record->decision(), v1::DECISION_COMMITTED);
+  EXPECT_EQ(Journal::ReadUnowned(path_, "b").error().code, ErrorCode::kNotFound);
+  EXPECT_TRUE(Journal::Open(path_)) << "a daemon can have it again";
+}
+
 TEST_F(JournalTest, NewerFormatIsRefused) {
   ASSERT_TRUE(Journal::Open(path_));
   sqlite3* database = nullptr;

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "base/netns.h"
+#include "migrated/network/address_move.h"
 #include "migrated/network/conntrack.h"
 #include "migrated/network/relay_plan.h"
 #include "migrated/oci_runtime/standing_plan.h"
@@ -17,17 +18,6 @@ namespace {
 
 constexpr std::uint8_t kConntrackEstablished = 3;
 constexpr std::size_t kShortId = 12;
-
-v1::NetworkMode ModeOf(const v1::LineageRecord& record) {
-  return record.network_mode() == v1::NETWORK_MODE_UNSPECIFIED ? v1::NETWORK_MODE_RELAY
-                                                               : record.network_mode();
-}
-
-// What this host still does, or has on record, for the container.
-bool IsListed(const v1::LineageRecord& record) {
-  return !record.own_relay().id().empty() ||
-         (record.moved_away() && ModeOf(record) != v1::NETWORK_MODE_RELAY);
-}
 
 std::string IdOf(const v1::LineageRecord& record) {
   return record.own_relay().id().empty() ? record.lineage().id() : record.own_relay().id();
@@ -47,14 +37,26 @@ class HostState {
     const OwnedFd host = TRY(OpenNetns(getpid()));
     state.entries_ = TRY(ListConntrack(host));
     state.relays_ = TRY(FindRelays(host)).relay_ids;
+    state.routes_ = TRY(FindAddressRoutes(host)).routes;
     return state;
+  }
+
+  // Whether this host still does something, or has something on record, for the container. Where an
+  // address moved on a shared network nothing is left.
+  bool Lists(const v1::LineageRecord& record) const {
+    return !record.own_relay().id().empty() || RouteOf(record) != nullptr ||
+           (record.moved_away() && record.network_mode() == v1::NETWORK_MODE_HOOK);
   }
 
   v1::RelayInfo Describe(Node& node, const v1::LineageRecord& record) const {
     const v1::Relay& relay = record.own_relay();
     v1::RelayInfo info;
     info.set_id(IdOf(record));
-    info.set_mode(ModeOf(record));
+    const AddressRoute* route = RouteOf(record);
+    const bool hook = record.network_mode() == v1::NETWORK_MODE_HOOK;
+    info.set_mode(route != nullptr ? v1::NETWORK_MODE_ADDRESS
+                  : hook           ? v1::NETWORK_MODE_HOOK
+                                   : v1::NETWORK_MODE_RELAY);
     info.set_container_id(record.container_id());
     const auto container = node.docker().InspectContainer(record.container_id());
     info.set_container_name(container ? container->name
@@ -65,6 +67,9 @@ class HostState {
     }
     *info.mutable_ports() = relay.ports();
     *info.mutable_old_addresses() = relay.old_addresses();
+    if (route != nullptr) {
+      info.mutable_old_addresses()->Assign(route->addresses.begin(), route->addresses.end());
+    }
     info.set_relay_address(relay.relay_address());
     if (record.has_since()) {
       *info.mutable_since() = record.since();
@@ -83,8 +88,16 @@ class HostState {
   }
 
  private:
+  const AddressRoute* RouteOf(const v1::LineageRecord& record) const {
+    const auto found = std::find_if(routes_.begin(), routes_.end(), [&](const AddressRoute& route) {
+      return route.id == record.lineage().id();
+    });
+    return found == routes_.end() ? nullptr : &*found;
+  }
+
   std::vector<ConntrackEntry> entries_;
   std::vector<std::string> relays_;
+  std::vector<AddressRoute> routes_;
 };
 
 bool Names(const v1::RelayInfo& info, const std::string& text) {
@@ -102,7 +115,7 @@ Result<std::vector<Listed>> AllListed(Node& node) {
   const HostState state = TRY(HostState::Read());
   std::vector<Listed> all;
   for (v1::LineageRecord& record : TRY(node.journal().Lineages())) {
-    if (IsListed(record)) {
+    if (state.Lists(record)) {
       v1::RelayInfo info = state.Describe(node, record);
       all.push_back({std::move(record), std::move(info)});
     }
@@ -210,10 +223,11 @@ Result<int> EndContainerSide(Node& node, const v1::LineageRecord& record, const 
 }
 
 Result<> RemoveHere(Node& node, const Listed& listed) {
+  const OwnedFd host = TRY(OpenNetns(getpid()));
+  TRY(RemoveAddressRoute(host, listed.record.lineage().id()));
   if (!listed.record.own_relay().id().empty()) {
     TRY(RemoveOwnRelay(node, listed.record.own_relay()));
     // What came in while its entries were being deleted may have made new ones.
-    const OwnedFd host = TRY(OpenNetns(getpid()));
     TRY(DeleteConntrackOf(host, listed.record.own_relay().relay_address()));
   }
   v1::LineageRecord left = TRY(LineageRecordOf(node, listed.record.lineage().id()));

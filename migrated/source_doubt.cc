@@ -7,6 +7,7 @@
 #include <google/protobuf/util/time_util.h>
 #include <spdlog/spdlog.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 
@@ -60,6 +61,16 @@ bool SourceMigration::RunsAtTarget() {
                       standing->standing() == v1::GetStandingReply::DECIDED);
 }
 
+// The frozen processes do not outlive a restart of the host.
+bool SourceMigration::CopyIsHere() const {
+  return std::any_of(record_.undo().begin(), record_.undo().end(), [](const v1::UndoItem& item) {
+    const bool there =
+        item.kind() == v1::UndoItem::FROZEN_CGROUP && std::filesystem::exists(item.name());
+    const auto processes = there ? CgroupProcesses(item.name()) : Result<std::vector<int>>();
+    return processes && !processes->empty();
+  });
+}
+
 // What the watchdog or an undo has let go may not have one more packet.
 void SourceMigration::FreezeAgain() {
   for (const v1::UndoItem& item : record_.undo()) {
@@ -102,7 +113,8 @@ void SourceMigration::ShowDoubt(const MigrationState& state) {
       *doubt->mutable_since() = google::protobuf::util::TimeUtil::GetCurrentTime();
     }
     doubt->set_here("decided: the container goes on at " + migration.peer() +
-                    "; its copy here is kept, frozen and complete");
+                    (CopyIsHere() ? "; its copy here is kept, frozen and complete"
+                                  : "; its copy here has ended: was the host restarted?"));
     doubt->set_peer(last_failure_ ? last_failure_->message : "has not confirmed");
     doubt->clear_commands();
     doubt->add_commands("migrate resolve " + id_ + " --run-here");
@@ -136,6 +148,9 @@ Result<MigrationState> SourceMigration::TakeWord(const MigrationState& state,
       migration.mutable_failure()->set_reason(event.error->reason);
       migration.mutable_failure()->set_message(event.error->message);
       migration.mutable_failure()->set_phase(v1::PHASE_CUTOVER);
+      if (!CopyIsHere()) {
+        migration.add_warnings("the copy here had ended already: start the container anew");
+      }
     } else {
       migration.add_warnings(migration.peer() + " never confirmed that the container runs there");
     }
@@ -176,6 +191,13 @@ bool SourceMigration::WaitInDoubt(MigrationState& state) {
     return true;
   }
   const bool run = word->resolution == v1::RESOLUTION_RUN_HERE;
+  if (run && !CopyIsHere()) {
+    word->answer.set_value(MakeError(ErrorCode::kFailedPrecondition,
+                                     "the copy here has ended and cannot go on (was the host "
+                                     "restarted?); --end-here ends the migration",
+                                     "COPY_LOST"));
+    return true;
+  }
   const std::string text = run ? "resolved by the operator: the container runs here"
                                : "resolved by the operator: the copy here has ended";
   MigrationEvent event{EventKind::kDeclaredEnded};

@@ -149,6 +149,7 @@ void SourceMigration::Run(bool restarted) {
                                               const std::lock_guard lock(stop_mutex_);
                                               step_stop_.request_stop();
                                             });
+  steps.SetLastCheck([this] { return watch_->CheckBeforeCommit(); });
   if (restarted) {
     state = !state.committed && RunsAtTarget() ? FoundLive(state)
                                                : Advance(state, {EventKind::kRestarted});

@@ -57,6 +57,7 @@ class SourceMigration {
     std::promise<Result<>> answer;
   };
   bool RunsAtTarget();
+  bool CopyIsHere() const;
   MigrationState FoundLive(const MigrationState& state);
   void FreezeAgain();
   void ShowDoubt(const MigrationState& state);

@@ -428,6 +428,7 @@ Result<> SourceSteps::PassCommitPoint() {
   cutover_start_ = Clock::now();
   TRY(Fault(FaultPoint::kBeforeCommit));
   TRY(watchdog_->CheckAlive());
+  TRY(last_check_());
   record_.set_decision(v1::DECISION_COMMITTED);
   if (Result<> saved = save_(); !saved) {
     record_.set_decision(v1::DECISION_UNDECIDED);
@@ -445,7 +446,7 @@ Result<> SourceSteps::HandOff() {
   Result<> relay = SetUpOwnRelay(
       node_, record_, traffic_ ? std::optional(traffic_->stand_ins()) : std::nullopt);
   if (relay && record_.has_address_move()) {
-    relay = LeadAddressAway(record_.address_move());
+    relay = LeadAddressAway(record_.address_move(), StandInId());
   }
   TRY(Fault(FaultPoint::kTrafficLed));
   v1::CommitRequest request;
@@ -494,6 +495,16 @@ Result<> SourceSteps::HandOff() {
 void SourceSteps::Warn(const std::string& text) {
   spdlog::error("migration {}: {}", record_id_, text);
   progress_.Update([&](v1::Migration& migration) { migration.add_warnings(text); });
+}
+
+// The undo list knows it also in a daemon that was restarted.
+std::string SourceSteps::StandInId() const {
+  for (const v1::UndoItem& item : record_.undo()) {
+    if (item.kind() == v1::UndoItem::STAND_IN) {
+      return item.detail().substr(0, item.detail().find(' '));
+    }
+  }
+  return {};
 }
 
 // Closing the connections of the dead source must not be heard by anybody, and its namespace must

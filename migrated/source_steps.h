@@ -37,6 +37,8 @@ class SourceSteps {
 
   // The container is frozen because Docker has paused it: Undo() does not thaw it.
   void LeavePaused(bool leave) { leave_paused_ = leave; }
+  // Asked right before the commit; an error is a reason to go back.
+  void SetLastCheck(Save check) { last_check_ = std::move(check); }
 
  private:
   Result<> Preflight(const std::stop_token& stop);
@@ -60,6 +62,7 @@ class SourceSteps {
   Result<> SendFinalFiles(const std::stop_token& stop);
   Result<PeerClient*> Peer();
   void Warn(const std::string& text);
+  std::string StandInId() const;
   void KeepLease();
   void EndLease();
   void ReportBytes();
@@ -88,6 +91,7 @@ class SourceSteps {
   StreamStatistics file_bytes_;
   StreamStatistics checkpoint_bytes_;
   std::vector<std::string> watched_paths_;
+  Save last_check_ = [] { return Result<>(); };
   bool leave_paused_ = false;
   std::unique_ptr<Watchdog> watchdog_;  // from before the freeze to its end
   std::optional<SourceTraffic> traffic_;  // from before the freeze on

@@ -63,7 +63,7 @@ Result<> SourceTraffic::Register(const ContainerInfo& container, const v1::Relay
   v1::UndoItem* hold = record_.add_undo();
   hold->set_kind(v1::UndoItem::HOLD);
   hold->set_name(record_.migration().id());
-  if (own_relay.id().empty() || record_.has_address_move()) {
+  if (own_relay.id().empty()) {
     return {};
   }
   stand_ins_ = TRY(StandInsOf(node_, own_relay, container.name));

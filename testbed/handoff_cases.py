@@ -113,8 +113,8 @@ class Run:
         self.client = self.tool = None
         self.faulty = tb.a if case.point.side == "source" else tb.b
         self.other = tb.peer_of(self.faulty)
-        self.left = []
-        self.pause_ms = None
+        self.left, self.abort_answer = [], ""
+        self.pause_ms = self.side = None  # where it runs in the end
 
     def carry_out(self):
         tb = self.tb
@@ -141,14 +141,18 @@ class Run:
             self.settle()
             self.get_replies()
         self.pause_ms = window["gap_us"] / 1000
-        self.judge(refused)
-        self.left = self.find_leftovers(before)
+        self.side = self.where()[0]
+        try:
+            self.judge(refused)
+        finally:
+            self.left = self.find_leftovers(before)
 
     def act(self):
         """What the script does once the point is reached; whether an abort was refused."""
         kind = self.case.kind
         if kind == "abort":
             done = self.tb.a.migrate_run("abort", self.migration()["id"])
+            self.abort_answer = (done.stderr or done.stdout).strip()
             return done.returncode != 0
         victims = {"kill": [self.faulty], "stay-dead": [self.faulty], "kill-other": [self.other],
                    "kill-both": self.tb.hosts}.get(kind, [])
@@ -187,14 +191,13 @@ class Run:
             raise Wrong(f"the client: {e}; it runs on {self.where()}") from e
 
     def judge(self, refused):
-        side = self.where()[0]
+        side = self.side
         outcome = self.migration().get("outcome", "none")
         if (outcome == "OUTCOME_MOVED") != (side == "b") or outcome == "OUTCOME_IN_DOUBT":
             raise Wrong(f"the source says {outcome}, but the container runs on {side}")
-        if side != (self.case.expected or side):
-            raise Wrong(f"it runs on {side} ({outcome})")
-        if self.case.kind == "abort" and refused == (side == "a"):
-            raise Wrong(f"abort {'was refused' if refused else 'was accepted'}, and it runs on {side}")
+        if side != (self.case.expected or side) or (self.case.kind == "abort" and refused == (side == "a")):
+            said = f"; abort {'was refused' if refused else 'was accepted'}: {self.abort_answer}" if self.abort_answer else ""
+            raise Wrong(f"it runs on {side} ({outcome}){said}")
         code = self.tool.returncode
         if (code == 0 and side != "b") or (code in PROMISES_SOURCE and side != "a"):
             raise Wrong(f"the tool ended with {self.tool_end()}, but the container runs on {side}")
@@ -207,7 +210,7 @@ class Run:
 
     def find_leftovers(self, before):
         """A failed move leaves nothing at all; one that succeeded nothing that gc does not remove."""
-        if self.where() == ["a"]:
+        if self.side == "a":
             return self.tb.leftovers(before)
         for host in self.tb.hosts:
             host.migrate_run("gc", "--remove", "--moved", check=True)
@@ -264,23 +267,21 @@ class Run:
 def run_case(tb, case, logs):
     """("ok" or what was wrong, leftovers, the client's longest pause in ms or None). Dirty if the hosts stay unclean."""
     pristine = tb.snapshot()
-    run, cause = Run(tb, case), None
+    run, cause, details = Run(tb, case), None, ""
     try:
         run.carry_out()
-    except Wrong as e:
-        cause = str(e)
-    except Exception as e:  # a program of the testbed failed, or the daemon could not be asked
-        cause = f"{type(e).__name__}: {e}"
+    except Exception as e:  # Wrong, or a program of the testbed failed, or the daemon could not be asked
+        cause, details = str(e) if isinstance(e, Wrong) else f"{type(e).__name__}: {e}", traceback.format_exc()
     if cause or run.left:
         directory = logs / case.name.replace(" ", "-")
         shutil.rmtree(directory, ignore_errors=True)
-        save_logs(tb, directory, "\n".join([cause or "", *run.left, traceback.format_exc()]))
+        save_logs(tb, directory, "\n".join([cause or "", *run.left, details]))
     try:
         stays = run.clean(pristine)
     except Exception as e:
-        raise Dirty(Result(case, cause or f"clean-up: {e}", run.left, run.pause_ms)) from e
+        raise Dirty(Result(case, cause or f"clean-up: {e}", run.left, run.side, run.pause_ms)) from e
     left = run.left + [line for line in stays if line not in run.left]
-    result = Result(case, cause or (f"left behind: {'; '.join(left)}" if left else "ok"), left, run.pause_ms)
+    result = Result(case, cause or (f"left behind: {'; '.join(left)}" if left else "ok"), left, run.side, run.pause_ms)
     if stays:
         raise Dirty(result)
     return result
@@ -291,12 +292,13 @@ class Result:
     case: Case
     result: str
     left: list
+    side: str
     pause_ms: float
 
     def line(self):
         pause = "-" if self.pause_ms is None else f"{self.pause_ms:.0f}"
-        point, expected = self.case.point, {"a": "source", "b": "target", None: "either"}[self.case.expected]
-        return (f"{point.name:18} {self.case.kind:10} {point.side:6} {point.phase:10} {expected:8} {pause:>8} {len(self.left):9}  "
+        point, serves = self.case.point, {"a": "source", "b": "target", None: "-"}[self.side]
+        return (f"{point.name:18} {self.case.kind:10} {point.side:6} {point.phase:10} {serves:8} {pause:>8} {len(self.left):9}  "
                 f"{self.result}")
 
     def as_json(self):

@@ -3,10 +3,12 @@
 #include <arpa/inet.h>
 
 #include <array>
+#include <cstdio>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/ids.h"
+#include "migrated/network/hook_lease.h"
 #include "migrated/network/nft.h"
 #include "migrated/network/relay_names.h"
 
@@ -117,16 +119,12 @@ std::string TranslationRule(const Family& family, const char* field, const char*
 }
 
 // "0x..." for a comparison with bytes of a packet.
-std::string HexText(const std::string& address) {
-  std::array<unsigned char, sizeof(in6_addr)> bytes{};
-  const bool six = IsSix(address);
-  inet_pton(six ? AF_INET6 : AF_INET, address.c_str(), bytes.data());
-  std::string text = "0x";
-  for (std::size_t i = 0; i < (six ? sizeof(in6_addr) : sizeof(in_addr)); ++i) {
-    constexpr char kDigits[] = "0123456789abcdef";
-    text += {kDigits[bytes[i] >> 4], kDigits[bytes[i] & 0xfU]};
-  }
-  return text;
+std::string HexText(const std::string& ipv4) {
+  in_addr address{};
+  inet_pton(AF_INET, ipv4.c_str(), &address);
+  std::array<char, sizeof "0x00000000"> text{};
+  std::snprintf(text.data(), text.size(), "0x%08x", ntohl(address.s_addr));
+  return text.data();
 }
 
 void AppendChains(std::ostream& out, const AddressTable& table) {
@@ -151,12 +149,13 @@ void AppendChains(std::ostream& out, const AddressTable& table) {
     out << TranslationRule(family, "saddr", "source") << "\n";
   }
   // Clients that follow a redirect go wrong as soon as the container moves again. The destination
-  // that a redirect is about is 24 bytes into it, for both families.
+  // that a redirect is about is 24 bytes into it. In IPv6 there is none to a gateway whose address
+  // is not a link-local one.
   out << "  }\n  chain redirects {\n    type filter hook output priority -310;\n";
   for (const auto& address : table.remote) {
-    out << (IsSix(address) ? "    icmpv6 type nd-redirect @th,192,128 "
-                           : "    icmp type redirect @th,192,32 ")
-        << HexText(address) << " drop\n";
+    if (!IsSix(address)) {
+      out << "    icmp type redirect @th,192,32 " << HexText(address) << " drop\n";
+    }
   }
   out << "  }\n";
 }
@@ -233,8 +232,8 @@ std::string AddressTable::Name() const {
 Result<> WriteAddressTable(const AddressTable& table) {
   // In one transaction, so that a repeated set-up leaves no gap in which a packet goes astray.
   std::ostringstream out;
-  out << "add table inet " << table.Name() << "\ndelete table inet " << table.Name()
-      << "\ntable inet " << table.Name() << " {\n";
+  out << TRY(internal::ResetNftTable({"inet", table.Name()})) << "\ntable inet " << table.Name()
+      << " {\n";
   AppendFacts(out, table);
   for (const auto& family : kFamilies) {
     AppendTranslation(out, table, family);
@@ -246,7 +245,7 @@ Result<> WriteAddressTable(const AddressTable& table) {
 }
 
 Result<> RemoveAddressTable(const AddressTable& table) {
-  return RemoveNftTable("inet", table.Name());
+  return internal::RetireNftTable({"inet", table.Name()});
 }
 
 Result<> ForgetRemote(const AddressTable& table, const std::string& address) {
@@ -265,7 +264,8 @@ Result<std::vector<AddressTable>> AddressTables() {
     for (auto [role, prefix] : {std::pair(AddressRole::kRoute, kRoutePrefix),
                                 std::pair(AddressRole::kTarget, kTargetPrefix)}) {
       const std::string start = "table inet " + std::string(prefix);
-      if (line.starts_with(start) && IsMigrationId(line.substr(start.size()))) {
+      if (line.starts_with(start) && IsMigrationId(line.substr(start.size())) &&
+          !internal::IsRetired({"inet", std::string(prefix) + line.substr(start.size())})) {
         AddressTable table;
         table.role = role;
         table.id = line.substr(start.size());

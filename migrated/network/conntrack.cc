@@ -21,7 +21,7 @@ namespace {
 constexpr std::uint32_t kEstablishedTimeout = 432000;  // the kernel's own default
 constexpr std::uint32_t kClosingTimeout = 120;
 constexpr std::uint32_t kUdpTimeout = 120;
-constexpr char kGuardTable[] = "migrate_guard";
+constexpr const char* kGuardTable = kConntrackGuardTable;
 
 struct HandleDeleter {
   void operator()(nfct_handle* handle) const { nfct_close(handle); }

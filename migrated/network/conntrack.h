@@ -64,6 +64,8 @@ std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>&
 // Pure: what undoes `moves`.
 std::vector<ConntrackMove> ReverseConntrackMoves(const std::vector<ConntrackMove>& moves);
 
+inline constexpr char kConntrackGuardTable[] = "migrate_guard";  // of family ip
+
 // Carries the moves out. While it works packets of these connections are dropped in the namespace
 // (table "ip migrate_guard"), otherwise the host would answer those without an entry with a RST.
 // Idempotent: may be repeated, e.g. after something else deleted the entries. The result: moves

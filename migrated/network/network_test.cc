@@ -168,6 +168,27 @@ TEST_F(NetlockTest, MappedAddressesAreIpv4) {
   EXPECT_EQ(found->remote_address, "10.77.0.9");
 }
 
+TEST_F(NetlockTest, EndsChosenConnections) {
+  auto other = TcpConnect(client_, "10.77.0.1", 6379);
+  auto other_accepted = TcpAccept(listener_);
+  const int port = LocalPort(connection_);
+  auto ended = EndConnections(container_, [&](const Connection& connection) {
+    return connection.remote_port == port && connection.local_port == 6379;
+  });
+  ASSERT_TRUE(IsOk(ended));
+  EXPECT_EQ(*ended, 1);
+  char byte = 0;
+  EXPECT_EQ(recv(connection_.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNRESET);
+  EXPECT_EQ(recv(accepted_.get(), &byte, 1, 0), -1);
+  EXPECT_EQ(errno, ECONNABORTED);
+  EXPECT_TRUE(Exchange(other, other_accepted));
+  // Everything: the listener is no connection.
+  EXPECT_EQ(*EndConnections(container_, [](const Connection&) { return true; }), 1);
+  auto late = TcpConnect(client_, "10.77.0.1", 6379);
+  EXPECT_TRUE(static_cast<bool>(late));
+}
+
 ConntrackEntry Entry(ConntrackTuple original, ConntrackTuple reply) {
   ConntrackEntry entry;
   entry.original = std::move(original);

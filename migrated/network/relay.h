@@ -140,7 +140,9 @@ Result<> RemoveOrigin(FdRef host_netns, std::string_view relay_id);
 // To be called with the namespace locked (netlock.h) and before the sockets are restored: they can
 // only be bound to addresses that exist. `host_netns` is where the tunnel's own packets travel.
 // While a container side exists ARP in the namespace is strict (arp_ignore, arp_announce), since
-// an old address may belong to a neighbour here; this stays until the namespace ends.
+// an old address may belong to a neighbour here; this stays until the namespace ends. While there
+// is a tunnel the rule for local addresses stands behind the rules "from R": a remote address may
+// be one that the container has here.
 Result<> SetUpContainerSide(FdRef host_netns, FdRef container_netns, const ContainerSide& side);
 
 Result<> RemoveContainerSide(FdRef container_netns, std::string_view relay_id);

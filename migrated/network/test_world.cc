@@ -175,6 +175,9 @@ std::unique_ptr<Netns> DockerHost::StartContainer(const std::string& container_a
             "; ip link set " + port + " master docker0 up");
   container->Run("ip addr add " + container_address +
                  "/16 dev eth0; ip link set eth0 up; ip route add default via 172.17.0.1");
+  // Until the link watcher has seen its carrier, the port drops frames.
+  netns.Run("for i in $(seq 200); do ip -d link show " + port +
+            " | grep -q 'state forwarding' && exit 0; sleep 0.01; done; exit 1");
   ports_[container.get()] = port;
   return container;
 }

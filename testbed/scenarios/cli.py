@@ -27,8 +27,11 @@ def scenario_commands(tb):
     first = a.migrate_run(*identified, check=True).stdout.strip()
     expect("the same request", a.migrate_run(*identified, check=True).stdout.strip(), first)
     expect("exit code of watch", a.migrate_run("status", "--watch", first).returncode, 0)
-    status = json.loads(a.migrate_run("-o", "json", "status", check=True).stdout)
-    expect("newest", (status["id"], status["outcome"]), (first, "OUTCOME_MOVED"))
+    status = json.loads(a.migrate_run("-o", "json", "status", first, check=True).stdout)
+    expect("status", (status["id"], status["outcome"]), (first, "OUTCOME_MOVED"))
+    overview = json.loads(a.migrate_run("-o", "json", "status", check=True).stdout)
+    expect("overview", (overview["node"]["name"], len(overview["relays"])), (a.node, 1))
+    expect("under way", overview.get("migrations", []), [])
     if first not in a.migrate_run("list", check=True).stdout:
         raise Failed("not in the list")
     expect("abort of what has ended", a.migrate_run("abort", first).returncode, 3)

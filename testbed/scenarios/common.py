@@ -101,12 +101,12 @@ def stop_all(clients):
     return totals
 
 
-def move_under_load(source, target, name, clients, label, replies=20):
+def move_under_load(source, target, name, clients, label, replies=20, options=()):
     """Moves while each client has a window open, and waits until each has got answers again. Returns the result of the move
     and the gap that each client saw, in ms."""
     for client in clients.values():
         client.mark_start(label)
-    result = move(source, target, name)
+    result = move(source, target, name, *options)
     gaps = {}
     for who, client in clients.items():
         try:
