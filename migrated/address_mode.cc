@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <tuple>
 
 #include "base/netns.h"
 #include "migrated/network/address_move.h"
@@ -82,6 +83,13 @@ Result<AddressTarget> TargetOf(const v1::AddressMove& move) {
     target.neighbours = ToList(move.neighbours());
   }
   return target;
+}
+
+// A connection but for the container's own address, which is not the same on both ends of a relay.
+using Peers = std::tuple<Protocol, std::uint16_t, std::string, std::uint16_t>;
+Peers PeersOf(const Connection& connection) {
+  return {connection.protocol, connection.local_port, connection.remote_address,
+          connection.remote_port};
 }
 
 // Connections with programs of the host to which the container goes back now, made when it was
@@ -173,12 +181,24 @@ Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move,
                              v1::Lineage& lineage) {
   const OwnedFd host = TRY(HostNetns());
   const std::vector<std::string> addresses = ToList(move.addresses());
-  const SourceFlows flows = SortFlows(TRY(ListConntrack(host)), addresses);
+  const std::vector<ConntrackEntry> entries = TRY(ListConntrack(host));
+  const SourceFlows flows = SortFlows(entries, addresses);
+  // What came through this host's relay while the container was away goes on using it.
+  std::set<Peers> relayed;
+  for (const Connection& connection : flows.translated) {
+    relayed.insert(PeersOf(connection));
+  }
+  for (const v1::Relay& relay : lineage.relays()) {
+    const SourceFlows through = SortFlows(entries, {relay.relay_address()});
+    for (const auto& list : {through.translated, through.direct}) {
+      for (const Connection& connection : list) {
+        relayed.insert(PeersOf(connection));
+      }
+    }
+  }
   const std::set<Connection> going_home = TRY(GoingHome(node, move));
   const auto translated = [&](const Connection& connection) {
-    return !going_home.contains(connection) &&
-           std::find(flows.translated.begin(), flows.translated.end(), connection) !=
-           flows.translated.end();
+    return !going_home.contains(connection) && relayed.contains(PeersOf(connection));
   };
   std::set<Connection> direct(flows.direct.begin(), flows.direct.end());
   for (const SocketInfo& socket : TRY(ListSockets(netns))) {

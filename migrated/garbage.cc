@@ -14,6 +14,7 @@
 #include "migrated/network/nft.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/stand_in.h"
+#include "migrated/oci_runtime/standing_plan.h"
 #include "migrated/relays.h"
 
 namespace migrate {
@@ -136,10 +137,13 @@ class Collector {
     if (!removed && removed.error().code != ErrorCode::kNotFound) {
       return removed;
     }
+    TRY(RemoveStandingPlan(node_.config().runtime_state_dir, record.container_id()));
+    const OwnedFd host = TRY(OpenNetns(getpid()));
+    TRY(RemoveAddressTarget(host, record.lineage().id()));
+    TRY(RemoveAddressRoute(host, record.lineage().id()));
     if (!record.own_relay().id().empty()) {
       TRY(RemoveOwnRelay(node_, record.own_relay()));
     }
-    TRY(RemoveAddressRoute(TRY(OpenNetns(getpid())), record.lineage().id()));
     return node_.journal().EraseLineage(record.lineage().id());
   }
 

@@ -98,9 +98,9 @@ Result<v1::MigrationRecord> Journal::ReadUnowned(const std::string& path, const 
   }
   const Statement statement(database, "SELECT record FROM migrations WHERE id = ?1");
   int row = SQLITE_ERROR;
-  if (statement.get() != nullptr && sqlite3_bind_text(statement.get(), 1, id.data(),
-                                                      static_cast<int>(id.size()),
-                                                      SQLITE_STATIC) == SQLITE_OK) {
+  if (statement.get() != nullptr &&
+      sqlite3_bind_text(statement.get(), 1, id.data(), static_cast<int>(id.size()),
+                        SQLITE_STATIC) == SQLITE_OK) {
     row = sqlite3_step(statement.get());
   }
   const int error = sqlite3_errcode(database) & 0xff;

@@ -144,6 +144,7 @@ Result<> LeaveSourceBehind(Node& node, v1::MigrationRecord& record, Progress& pr
     }
   }
   TRY(node.journal().Put(left));
+  TRY(UpdateStandingPlan(node, left));
   if (record.migration().options().remove_source()) {
     Result<> removed = node.docker().RemoveContainer(id, /*force=*/false, /*volumes=*/true);
     if (!removed && removed.error().code != ErrorCode::kNotFound) {
@@ -175,7 +176,8 @@ Result<> SettleLineage(Node& node, const v1::MigrationRecord& record) {
   here.set_moved_away(false);
   here.clear_location();
   here.clear_volumes();
-  return node.journal().Put(here);
+  TRY(node.journal().Put(here));
+  return UpdateStandingPlan(node, here);
 }
 
 }  // namespace migrate

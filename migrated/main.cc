@@ -13,11 +13,13 @@
 #include <memory>
 #include <string>
 
+#include "migrated/address_watch.h"
 #include "migrated/config.h"
 #include "migrated/fault_point.h"
 #include "migrated/journal.h"
 #include "migrated/node.h"
 #include "migrated/registry.h"
+#include "migrated/relays.h"
 #include "migrated/services.h"
 #include "migrated/ship/chunk_stream.h"
 #include "migrated/systemd.h"
@@ -119,6 +121,8 @@ Result<> Serve(const Config& config) {
   Registry registry(node);
   const std::unique_ptr<Services> services = TRY(Services::Start(node, registry));
   TRY(registry.Recover());
+  TRY(WriteStandingPlans(node));
+  const AddressWatch addresses(node);
   Loop loop(registry);
   spdlog::info("migrated {} as {}: operators on {}, peers on {}{}", MIGRATE_VERSION,
                config.node_name, config.control_socket, config.peer_listen,

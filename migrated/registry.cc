@@ -232,8 +232,8 @@ Result<v1::Migration> Registry::Resolve(const v1::ResolveMigrationRequest& reque
   Progress& progress = source ? source->progress() : target->progress();
   const v1::Migration migration = progress.Snapshot();
   const bool in_doubt = migration.outcome() == v1::OUTCOME_IN_DOUBT;
-  TRY(MayResolve(migration, request.verdict(),
-                 in_doubt ? StandingOfPeer(migration) : std::nullopt, request.peer_is_gone()));
+  TRY(MayResolve(migration, request.verdict(), in_doubt ? StandingOfPeer(migration) : std::nullopt,
+                 request.peer_is_gone()));
   const v1::Resolution resolution = request.verdict() == v1::ResolveMigrationRequest::RUN_HERE
                                         ? v1::RESOLUTION_RUN_HERE
                                         : v1::RESOLUTION_END_HERE;
@@ -319,9 +319,8 @@ Result<v1::GetStandingReply> Registry::StandingOf(const std::string& id) {
       const bool waits = record.migration().role() == v1::ROLE_TARGET &&
                          (record.decision() == v1::DECISION_PREPARED ||
                           record.decision() == v1::DECISION_COMMITTED);
-      reply.set_standing(waits && ReplicaIsLost(node_, record)
-                             ? v1::GetStandingReply::REPLICA_LOST
-                             : StandingOfRecord(record));
+      reply.set_standing(waits && ReplicaIsLost(node_, record) ? v1::GetStandingReply::REPLICA_LOST
+                                                               : StandingOfRecord(record));
       reply.set_by_operator(record.resolution() != v1::RESOLUTION_NONE);
     }
   }

@@ -10,29 +10,36 @@
 namespace migrate {
 
 Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& request) {
+  const OwnedFd host = TRY(OpenNetns(getpid()));
+  std::vector<RelayPort> ports;
+  std::vector<std::string> addresses(request.addresses().begin(), request.addresses().end());
+  bool found = request.relay_id().empty();
   for (const v1::LineageRecord& record : TRY(node.journal().Lineages())) {
     const v1::Relay& relay = record.own_relay();
     if (relay.id().empty() || relay.id() != request.relay_id()) {
       continue;
     }
-    const OwnedFd host = TRY(OpenNetns(getpid()));
-    std::vector<std::string> addresses{relay.relay_address()};
+    found = true;
+    ports = RelayPortsOf(relay);
+    addresses.push_back(relay.relay_address());
     for (const StandIn& stand_in : TRY(FindStandIns(host))) {
       if (stand_in.id == relay.id()) {
         addresses.push_back(stand_in.address);
       }
     }
-    HoldSpec spec = MakeHoldSpec(request.migration_id(), RelayPortsOf(relay), addresses,
-                                 TRY(ListConntrack(host)));
-    spec.only_new = request.only_new();
-    if (request.hold_ms() > 0) {
-      spec.time_limit = std::min<std::chrono::milliseconds>(
-          spec.time_limit, std::chrono::milliseconds(request.hold_ms()));
-    }
-    TRY(node.holds().Hold(host, spec));
-    return v1::HoldRelayReply();
   }
-  return MakeError(ErrorCode::kNotFound, "no relay " + request.relay_id() + " on this host");
+  if (!found) {
+    return MakeError(ErrorCode::kNotFound, "no relay " + request.relay_id() + " on this host");
+  }
+  HoldSpec spec =
+      MakeHoldSpec(request.migration_id(), ports, addresses, TRY(ListConntrack(host)));
+  spec.only_new = request.only_new();
+  if (request.hold_ms() > 0) {
+    spec.time_limit = std::min<std::chrono::milliseconds>(
+        spec.time_limit, std::chrono::milliseconds(request.hold_ms()));
+  }
+  TRY(node.holds().Hold(host, spec));
+  return v1::HoldRelayReply();
 }
 
 Result<v1::ReleaseHoldReply> ReleaseHoldFor(Node& node, const v1::ReleaseHoldRequest& request) {

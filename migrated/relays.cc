@@ -11,10 +11,12 @@
 #include "base/subnet.h"
 #include "migrated/address_mode.h"
 #include "migrated/docker/preflight.h"
+#include "migrated/network/address_move.h"
 #include "migrated/network/conntrack.h"
 #include "migrated/network/host_facts.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/relay_plan.h"
+#include "migrated/oci_runtime/standing_plan.h"
 #include "migrated/peer_address.h"
 
 namespace migrate {
@@ -357,6 +359,36 @@ Result<std::string> ContainerNetworkPlan(Node& node, const v1::MigrationRecord& 
   return plan.empty() ? std::string() : RelayPlanToJson(plan);
 }
 
+// No connection outlives a stop: only the way in for new ones is made again. At home Docker's own
+// published ports are that way.
+Result<> UpdateStandingPlan(Node& node, const v1::LineageRecord& record) {
+  std::vector<RelayPlanEntry> plan;
+  if (!record.moved_away()) {
+    const OwnedFd host = TRY(HostNetns());
+    for (const v1::Relay& relay : record.lineage().relays()) {
+      if (relay.id() == record.own_relay().id()) {
+        continue;
+      }
+      RelayPlanEntry entry;
+      entry.side.relay = ToSpec(relay);
+      entry.side.remote_address = relay.origin_address();
+      entry.side.local_address = TRY(SourceAddressToward(host, relay.origin_address()));
+      plan.push_back(std::move(entry));
+    }
+  }
+  return WriteStandingPlan(node.config().runtime_state_dir, record.container_id(),
+                           plan.empty() ? std::string() : RelayPlanToJson(plan));
+}
+
+Result<> WriteStandingPlans(Node& node) {
+  for (const v1::LineageRecord& record : TRY(node.journal().Lineages())) {
+    if (const Result<> written = UpdateStandingPlan(node, record); !written) {
+      spdlog::warn("container {}: {}", record.container_id(), written.error().message);
+    }
+  }
+  return {};
+}
+
 Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record) {
   const v1::LineageRecord here = TRY(LineageRecordOf(node, record.lineage().id()));
   const v1::Relay* relay =
@@ -449,6 +481,14 @@ Result<> TakeBack(Node& node, const v1::MigrationRecord& record, const v1::Relay
 }  // namespace
 
 void TakeBackOwnRelay(Node& node, const v1::MigrationRecord& record) {
+  if (record.has_address_move()) {
+    const auto host = HostNetns();
+    const Result<> removed = host ? RemoveAddressRoute(*host, record.address_move().id())
+                                  : Result<>(host.error());
+    if (!removed) {
+      spdlog::error("address route {}: {}", record.address_move().id(), removed.error().message);
+    }
+  }
   const v1::Relay* relay = OwnRelayIn(node, record.lineage());
   if (relay != nullptr) {
     if (auto back = TakeBack(node, record, *relay); !back) {

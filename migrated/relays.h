@@ -69,6 +69,9 @@ Result<std::string> ContainerNetworkPlan(Node& node, const v1::MigrationRecord& 
 Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record);
 // Tells the origins, but for the other host of this migration, that the container is here.
 void LeadRelaysHere(Node& node, const v1::MigrationRecord& record);
+// For the next `docker start` of the container that lives here (oci_runtime/standing_plan.h).
+Result<> WriteStandingPlans(Node& node);
+Result<> UpdateStandingPlan(Node& node, const v1::LineageRecord& record);
 // The container lives here now; what an earlier stay left is removed.
 Result<> SettleLineage(Node& node, const v1::MigrationRecord& record);
 

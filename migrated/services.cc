@@ -234,10 +234,10 @@ class PeerService final : public v1::Peer::Service {
     const auto target = registry_.FindTarget(request->migration_id());
     if (!target) {
       if (registry_.ActivatedReplica(request->migration_id())) {
-        return ToStatus(MakeError(ErrorCode::kFailedPrecondition,
-                                  "the container of migration " + request->migration_id() +
-                                      " runs at the target",
-                                  "PAST_COMMIT_POINT"));
+        return ToStatus(MakeError(
+            ErrorCode::kFailedPrecondition,
+            "the container of migration " + request->migration_id() + " runs at the target",
+            "PAST_COMMIT_POINT"));
       }
       return Status::OK;  // nothing here to undo
     }

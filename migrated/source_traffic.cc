@@ -148,22 +148,33 @@ PeerClient* SourceTraffic::Origin(const v1::Relay& relay) {
 // An origin that does not answer holds nothing: its clients lose the packets of the move, which
 // they send again.
 void SourceTraffic::HoldAtOrigins(bool only_new) {
+  bool at_target = false;
   for (const v1::Relay& relay : record_.lineage().relays()) {
-    PeerClient* origin =
-        relay.origin_node() == node_.config().node_name ? nullptr : Origin(relay);
-    if (origin == nullptr) {
+    if (relay.origin_node() == node_.config().node_name) {
       continue;
     }
-    v1::HoldRelayRequest request;
-    request.set_migration_id(record_.migration().id());
-    request.set_relay_id(relay.id());
-    request.set_hold_ms(
-        std::chrono::duration_cast<std::chrono::milliseconds>(kOriginHoldLimit).count());
-    request.set_only_new(only_new);
-    if (auto held = origin->HoldRelay(request, {.timeout = kHoldCallTimeout}); !held) {
-      spdlog::warn("relay {}: {} does not hold: {}", relay.id(), relay.origin_node(),
-                   held.error().message);
+    if (PeerClient* origin = Origin(relay)) {
+      HoldAt(*origin, relay.id(), only_new);
+      at_target = at_target || origin == &target_;
     }
+  }
+  // It may route to the address already, from an earlier stay of the container there.
+  if (record_.has_address_move() && !at_target) {
+    HoldAt(target_, "", only_new);
+  }
+}
+
+void SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new) {
+  v1::HoldRelayRequest request;
+  request.set_migration_id(record_.migration().id());
+  request.set_relay_id(relay_id);
+  *request.mutable_addresses() = record_.address_move().addresses();
+  request.set_hold_ms(
+      std::chrono::duration_cast<std::chrono::milliseconds>(kOriginHoldLimit).count());
+  request.set_only_new(only_new);
+  if (auto held = peer.HoldRelay(request, {.timeout = kHoldCallTimeout}); !held) {
+    spdlog::warn("migration {}: {} does not hold: {}", record_.migration().id(), peer.endpoint(),
+                 held.error().message);
   }
 }
 

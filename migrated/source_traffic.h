@@ -55,6 +55,7 @@ class SourceTraffic {
  private:
   Result<HoldSpec> Spec() const;
   void HoldAtOrigins(bool only_new);
+  void HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new);
   PeerClient* Origin(const v1::Relay& relay);
 
   Node& node_;

@@ -241,9 +241,9 @@ Result<v1::CreateReplicaReply> TargetMigration::CreateReplica() {
     progress_.Update(
         [&](v1::Migration& migration) { migration.set_target_container_id(replica_->id); });
     TRY(Save());
-    replica_watch_ = std::make_unique<ReplicaWatch>(
-        node_.docker_events(), replica_->id, spec_->name,
-        [this](const Error& what) { OnInterference(what); });
+    replica_watch_ =
+        std::make_unique<ReplicaWatch>(node_.docker_events(), replica_->id, spec_->name,
+                                       [this](const Error& what) { OnInterference(what); });
   }
   TRY(Fault(FaultPoint::kTargetCreated));
   v1::CreateReplicaReply reply;
@@ -598,40 +598,6 @@ void TargetMigration::CheckLease() {
     node_.ship().ForgetMigration(id_);
   } else {
     AskSource();
-  }
-}
-
-void TargetMigration::Recover() {
-  const std::lock_guard lock(mutex_);
-  if (record_.decision() == v1::DECISION_ABORTED || record_.decision() == v1::DECISION_UNDECIDED) {
-    (void)AbortLocked(MakeError(ErrorCode::kAborted, "the target's daemon was restarted"));
-  } else if (record_.decision() == v1::DECISION_ACTIVATED) {
-    settle_ = std::jthread([this] { SettleDown(); });
-  } else {
-    last_contact_ms_ = 0;  // prepared or committed: the next lease check asks the source
-  }
-}
-
-// Prepared, and nobody tells us what was decided. Without an answer nothing is done: the replica
-// stays stopped, so there are never two copies.
-void TargetMigration::AskSource() {
-  Touch();
-  const bool told = record_.decision() == v1::DECISION_COMMITTED ||
-                    record_.decision() == v1::DECISION_ACTIVATED;
-  v1::GetDecisionRequest request;
-  request.set_migration_id(id_);
-  auto peer = node_.ConnectPeer(record_.source_endpoint());
-  auto reply = peer ? (*peer)->GetDecision(request, {.timeout = limits::kPeerConnectTimeout})
-                    : Result<v1::GetDecisionReply>(peer.error());
-  if (reply && reply->decision() == v1::GetDecisionReply::ABORTED) {
-    // Also of what was committed: its operator has taken the decision back.
-    (void)DropReplica(MakeError(ErrorCode::kAborted, "the source gave the migration up"));
-  } else if (told || (reply && reply->decision() == v1::GetDecisionReply::COMMITTED)) {
-    if (auto committed = CommitLocked(); !committed) {
-      spdlog::error("migration {}: {}", id_, committed.error().message);
-    }
-  } else {
-    SayInDoubt(reply ? "has not decided" : reply.error().message);
   }
 }
 

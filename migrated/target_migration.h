@@ -84,8 +84,8 @@ class TargetMigration {
   std::vector<std::string> UndoAll();
   Result<v1::PeerAbortReply> AbortLocked(const Error& why);
   Result<v1::CommitReply> CommitLocked();
-  void AskSource();
   // target_resolve.cc; all with mutex_ held.
+  void AskSource();
   void SayInDoubt(const std::string& source_says);
   Result<> GiveUpIfLost(const Error& why);
   Result<v1::PeerAbortReply> DropReplica(const Error& why);

@@ -6,6 +6,7 @@
 #include <google/protobuf/util/time_util.h>
 #include <spdlog/spdlog.h>
 
+#include "base/limits.h"
 #include "migrated/relays.h"
 #include "migrated/resolve.h"
 #include "migrated/target_migration.h"
@@ -18,6 +19,40 @@ bool ReplicaIsLost(Node& node, const v1::MigrationRecord& record) {
     return info.error().code == ErrorCode::kNotFound;
   }
   return !info->running || info->pid != static_cast<int>(record.init_pid());
+}
+
+void TargetMigration::Recover() {
+  const std::lock_guard lock(mutex_);
+  if (record_.decision() == v1::DECISION_ABORTED || record_.decision() == v1::DECISION_UNDECIDED) {
+    (void)AbortLocked(MakeError(ErrorCode::kAborted, "the target's daemon was restarted"));
+  } else if (record_.decision() == v1::DECISION_ACTIVATED) {
+    settle_ = std::jthread([this] { SettleDown(); });
+  } else {
+    last_contact_ms_ = 0;  // prepared or committed: the next lease check asks the source
+  }
+}
+
+// Prepared, and nobody tells us what was decided. Without an answer nothing is done: the replica
+// stays stopped, so there are never two copies.
+void TargetMigration::AskSource() {
+  Touch();
+  const bool told =
+      record_.decision() == v1::DECISION_COMMITTED || record_.decision() == v1::DECISION_ACTIVATED;
+  v1::GetDecisionRequest request;
+  request.set_migration_id(id_);
+  auto peer = node_.ConnectPeer(record_.source_endpoint());
+  auto reply = peer ? (*peer)->GetDecision(request, {.timeout = limits::kPeerConnectTimeout})
+                    : Result<v1::GetDecisionReply>(peer.error());
+  if (reply && reply->decision() == v1::GetDecisionReply::ABORTED) {
+    // Also of what was committed: its operator has taken the decision back.
+    (void)DropReplica(MakeError(ErrorCode::kAborted, "the source gave the migration up"));
+  } else if (told || (reply && reply->decision() == v1::GetDecisionReply::COMMITTED)) {
+    if (auto committed = CommitLocked(); !committed) {
+      spdlog::error("migration {}: {}", id_, committed.error().message);
+    }
+  } else {
+    SayInDoubt(reply ? "has not decided" : reply.error().message);
+  }
 }
 
 void TargetMigration::SayInDoubt(const std::string& source_says) {

@@ -33,7 +33,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 for folder in ("hosts", "images", "workloads"):
     sys.path.insert(0, str(HERE / folder))
-import leftovers
 import shell
 import twohosts
 from evidence import save_logs
@@ -298,8 +297,8 @@ class Result:
     def line(self):
         pause = "-" if self.pause_ms is None else f"{self.pause_ms:.0f}"
         point, serves = self.case.point, {"a": "source", "b": "target", None: "-"}[self.side]
-        return (f"{point.name:18} {self.case.kind:10} {point.side:6} {point.phase:10} {serves:8} {pause:>8} {len(self.left):9}  "
-                f"{self.result}")
+        return (f"{point.name:18} {self.case.kind:10} {point.side:6} {point.phase:10} {serves:8} {pause:>8} "
+                f"{len(self.left):9}  {self.result}")
 
     def as_json(self):
         return {"name": self.case.name, "phase": self.case.point.phase, "result": self.result, "leftovers": len(self.left)}

@@ -130,8 +130,8 @@ Result<> EndOne(mnl_socket* socket, const inet_diag_msg& which) {
   }
   std::array<char, 4096> answer{};
   const auto size = mnl_socket_recvfrom(socket, answer.data(), answer.size());
-  if (size < 0 || mnl_cb_run(answer.data(), static_cast<std::size_t>(size), 0, 0, nullptr,
-                             nullptr) < 0) {
+  if (size < 0 ||
+      mnl_cb_run(answer.data(), static_cast<std::size_t>(size), 0, 0, nullptr, nullptr) < 0) {
     if (errno == ENOENT || errno == ESTALE) {
       return {};  // it has ended by itself
     }

@@ -20,6 +20,7 @@ def scenario_gc_of_what_nobody_remembers(tb):
     tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
     move(tb.a, tb.b, "redis1")
     expect("garbage of a good move", garbage(tb.a), [])
+    tb.on_cleanup(tb.a.remove_all)  # the container that left is nobody's any more, and so the admin's
     tb.a.stop_daemon()
     for journal in (tb.a.dir / "migrated-state").glob("journal.db*"):
         journal.unlink()

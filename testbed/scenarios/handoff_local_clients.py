@@ -67,7 +67,8 @@ def scenario_clients_on_the_old_host(tb):
 def scenario_clients_through_dockers_proxy(tb):
     """Where Docker has a process between client and container: 127.0.0.1, and the published port for its neighbours."""
     run_redis(tb)
-    serve(tb, {"to 127.0.0.1": (tb.a, "127.0.0.1"), "from a neighbour to the published port": (neighbour_of(tb, "bridge"), tb.a.ip)})
+    serve(tb, {"to 127.0.0.1": (tb.a, "127.0.0.1"),
+               "from a neighbour to the published port": (neighbour_of(tb, "bridge"), tb.a.ip)})
 
 
 def serve(tb, kinds):

@@ -32,9 +32,9 @@ def scenario_address_mode(tb):
     open_host(tb, tb.a)
     tb.client.exec("ip", "route", "add", f"{ADDRESS}/32", "via", tb.a.ip)
     tb.on_cleanup(lambda: tb.client.exec("ip", "route", "del", f"{ADDRESS}/32", check=False))
-    clients = {"routed": redis_client(tb, tb.client, ADDRESS), "old host": redis_client(tb, tb.a, ADDRESS),
-               "neighbour": redis_client(tb, neighbour_of(tb, "net1"), ADDRESS),
-               "published port": redis_client(tb, tb.client, tb.a.ip)}
+    clients = {"routed": redis_client(tb, tb.client, ADDRESS, key="routed"), "old host": redis_client(tb, tb.a, ADDRESS, key="host"),
+               "neighbour": redis_client(tb, neighbour_of(tb, "net1"), ADDRESS, key="neighbour"),
+               "published port": redis_client(tb, tb.client, tb.a.ip, key="port")}
     for client in clients.values():
         client.wait_for_replies(20)
     source = tb.a
@@ -44,7 +44,7 @@ def scenario_address_mode(tb):
         print(line_of(f"{number}", result, gaps))
         address = target.inspect("redis1")["NetworkSettings"]["Networks"]["net1"]["IPAddress"]
         expect("address at the target", address, ADDRESS)
-        clients[f"new {number}"] = redis_client(tb, tb.client, ADDRESS)
+        clients[f"new {number}"] = redis_client(tb, tb.client, ADDRESS, key=f"new{number}")
         clients[f"new {number}"].wait_for_replies(20)
         source = target
     for who, client in clients.items():

@@ -3,6 +3,7 @@
 import subprocess
 
 from common import expect, move, start
+from handoff_local_clients import neighbour_of
 from line_client import Lines
 from redis_incr_client import Client
 from shell import Failed, wait_until
@@ -100,6 +101,11 @@ def scenario_another_container_gets_the_address(tb):
     lines = Lines(tb.client, tb.a.ip, 7000)
     tb.on_cleanup(lines.close)
     expect("the next container", lines.ask("check"), "ok 0")
+    for machine in (tb.a, neighbour_of(tb, "bridge")):
+        direct = Lines(machine, address, 7000)
+        tb.on_cleanup(direct.close)
+        if not direct.ask("check").startswith("ok"):
+            raise Failed("somebody else answers under the next container's address")
     client.wait_for_replies(100)
     totals = client.stop()
     expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
