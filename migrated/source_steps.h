@@ -51,6 +51,7 @@ class SourceSteps {
   Result<> PassCommitPoint();
   Result<> HandOff();
   Result<> Fence();
+  Result<> FenceOnce();
   Result<> CloseSilently(const std::string& cgroup);
   Result<> Undo();
 

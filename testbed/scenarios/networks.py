@@ -88,7 +88,7 @@ def scenario_no_network(tb):
 
 def scenario_another_container_gets_the_address(tb):
     """Docker gives the address of the container that left to the next one; nobody's connection suffers."""
-    tb.load("redis", "probe")
+    tb.load("redis", "probe", "tools")
     start(tb)
     tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
     address = tb.a.inspect("redis1")["NetworkSettings"]["IPAddress"]
