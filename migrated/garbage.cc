@@ -30,6 +30,7 @@ class Collector {
     TRY(Directories());
     TRY(MovedContainers());
     TRY(MigrationsUnderWay());
+    StrayTickets();
     const OwnedFd host = TRY(OpenNetns(getpid()));
     TRY(StrayRelays(host));
     TRY(StrayStandIns(host));
@@ -162,6 +163,7 @@ class Collector {
       }
       any_active_ = true;
       NoteRelays(record.lineage());
+      active_replicas_.insert(record.replica_id());
       for (const v1::UndoItem& item : record.undo()) {
         if (item.kind() == v1::UndoItem::STAND_IN) {
           live_relays_.insert(item.detail().substr(0, item.detail().find(' ')));
@@ -169,6 +171,22 @@ class Collector {
       }
     }
     return {};
+  }
+
+  // What a runtime wrote after its migration had ended, or a daemon that died while it wrote.
+  void StrayTickets() {
+    std::error_code error;
+    for (const auto& entry : std::filesystem::directory_iterator(
+             node_.config().runtime_state_dir + "/tickets", error)) {
+      const std::string name = entry.path().filename();
+      if (!active_replicas_.contains(name.substr(0, name.find('.')))) {
+        Item("ticket", entry.path(), "", [&]() -> Result<> {
+          std::error_code failed;
+          std::filesystem::remove(entry.path(), failed);
+          return failed ? Result<>(ErrnoError("remove", failed.value())) : Result<>();
+        });
+      }
+    }
   }
 
   // Relays on this host that no lineage of the journal knows, and so on.
@@ -235,6 +253,7 @@ class Collector {
   const v1::CollectGarbageRequest& request_;
   std::set<std::string> live_relays_;
   std::set<std::string> lineages_;
+  std::set<std::string> active_replicas_;
   bool any_active_ = false;
   v1::CollectGarbageResponse response_;
 };

@@ -132,6 +132,7 @@ Result<> LeaveSourceBehind(Node& node, v1::MigrationRecord& record, Progress& pr
   left.set_container_id(id);
   left.set_moved_away(true);
   left.set_location(record.migration().peer());
+  left.set_network_mode(record.migration().options().network_mode());
   *left.mutable_since() = google::protobuf::util::TimeUtil::GetCurrentTime();
   left.clear_volumes();
   if (auto info = node.docker().InspectContainer(id)) {

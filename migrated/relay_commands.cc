@@ -53,7 +53,7 @@ class HostState {
     v1::RelayInfo info;
     info.set_id(IdOf(record));
     const AddressRoute* route = RouteOf(record);
-    const bool hook = record.network_mode() == v1::NETWORK_MODE_HOOK;
+    const bool hook = record.moved_away() && record.network_mode() == v1::NETWORK_MODE_HOOK;
     info.set_mode(route != nullptr ? v1::NETWORK_MODE_ADDRESS
                   : hook           ? v1::NETWORK_MODE_HOOK
                                    : v1::NETWORK_MODE_RELAY);
@@ -74,8 +74,10 @@ class HostState {
     if (record.has_since()) {
       *info.mutable_since() = record.since();
     }
+    if (hook && record.hook_failed()) {
+      info.set_problem("the hand-off hook failed");
+    }
     if (relay.id().empty()) {
-      info.set_problem(record.hook_failed() ? "the hand-off hook failed" : "");
       return info;
     }
     info.set_connections(static_cast<std::uint32_t>(std::count_if(

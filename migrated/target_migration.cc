@@ -552,6 +552,11 @@ Result<v1::PeerAbortReply> TargetMigration::AbortLocked(const Error& why) {
   for (std::string& text : UndoAll()) {
     reply.add_undone(std::move(text));
   }
+  if (!record_.replica_id().empty()) {
+    // Again: a restore that a dead daemon had begun may have left its result until the container
+    // was removed.
+    (void)RemoveTicket(node_.config().runtime_state_dir, record_.replica_id());
+  }
   progress_.Update([&](v1::Migration& migration) {
     migration.set_phase(v1::PHASE_DONE);
     migration.set_outcome(v1::OUTCOME_ROLLED_BACK);

@@ -28,9 +28,12 @@ def scenario_gc_of_what_nobody_remembers(tb):
     tb.a.exec("nft", "add table ip migrate_guard")
     hold = secrets.token_hex(8)
     tb.a.exec("nft", f"add table ip migrate_hold_{hold}")
+    tickets = tb.a.dir / "migrate-runtime/tickets"
+    tickets.mkdir(exist_ok=True)
+    (tickets / f"{secrets.token_hex(32)}.json.new").write_text("{")
     tb.a.start_daemon()
     found = garbage(tb.a)
-    expect("found", kinds(found), ["guard", "hold", "relay", "stand-in"])
+    expect("found", kinds(found), ["guard", "hold", "relay", "stand-in", "ticket"])
     expect("removed", [item for item in found if item.get("removed")], [])
     expect("still there", kinds(garbage(tb.a)), kinds(found))
     expect("could not be removed", [i for i in garbage(tb.a, "--remove") if not i.get("removed")], [])

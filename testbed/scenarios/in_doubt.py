@@ -5,6 +5,8 @@ import signal
 import subprocess
 
 from common import errors, expect, expect_refused, redis_client, start
+from handoff_local_clients import neighbour_of
+from handoff_modes import ADDRESS, open_host, same_network
 from shell import Failed, wait_until
 
 PATIENCE = 300  # of the client; it is many seconds in doubt
@@ -24,8 +26,8 @@ def begin(tb, faults_a="", faults_b=""):
     return client
 
 
-def move_process(tb):
-    process = tb.a.popen(tb.build / "bin/migrate", "--socket", tb.a.control_socket, "--quiet", "redis1", tb.b.peer,
+def move_process(tb, *options):
+    process = tb.a.popen(tb.build / "bin/migrate", "--socket", tb.a.control_socket, "--quiet", *options, "redis1", tb.b.peer,
                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     tb.on_cleanup(lambda: (process.kill(), process.communicate()))
     return process
@@ -67,7 +69,11 @@ def expect_fine(client):
 def scenario_in_doubt_the_target_is_gone(tb):
     """The target dies with the commit in its hands and nothing done: the operator lets the source go on. When the target
     comes back, it learns of it."""
+    tb.load("tools")
     client = begin(tb, faults_b="target-committed=kill")
+    address = tb.a.inspect("redis1")["NetworkSettings"]["IPAddress"]
+    neighbour = redis_client(tb, neighbour_of(tb, "bridge"), address, key="neighbour", stall=PATIENCE)
+    neighbour.wait_for_replies(20)
     process = move_process(tb)
     said, _ = process.communicate(timeout=90)
     expect("exit code", process.returncode, 7)
@@ -87,6 +93,8 @@ def scenario_in_doubt_the_target_is_gone(tb):
         raise Failed(f"resolve said {resolved}")
     expect("outcome", newest(tb.a)["outcome"], "OUTCOME_ABORTED")
     client.wait_for_replies(100, timeout=90)
+    expect_fine(neighbour)
+    tb.a.docker("rm", "-f", "neighbour")
     expect("relays", json.loads(tb.a.migrate_run("-o", "json", "relay", "list", check=True).stdout).get("relays", []), [])
     expect("garbage", json.loads(tb.a.migrate_run("-o", "json", "gc", check=True).stdout).get("items", []), [])
     # The other host comes back, with a replica that it was told to let run.
@@ -100,6 +108,36 @@ def scenario_in_doubt_the_target_is_gone(tb):
 
 
 scenario_in_doubt_the_target_is_gone.timeout = 300
+
+
+def scenario_in_doubt_in_address_mode(tb):
+    """What leads the address away at the commit is taken back with it: for clients of the address from outside, from a
+    neighbour, from the host itself, and for one of the published port."""
+    same_network(tb)
+    tb.b.stop_daemon()
+    tb.b.start_daemon(faults="target-committed=kill")
+    open_host(tb, tb.a)
+    tb.client.exec("ip", "route", "add", f"{ADDRESS}/32", "via", tb.a.ip)
+    tb.on_cleanup(lambda: tb.client.exec("ip", "route", "del", f"{ADDRESS}/32", check=False))
+    places = {"routed": (tb.client, ADDRESS), "old host": (tb.a, ADDRESS), "neighbour": (neighbour_of(tb, "net1"), ADDRESS),
+              "port": (tb.client, tb.a.ip)}
+    clients = {who: redis_client(tb, machine, host, key=who.replace(" ", ""), stall=PATIENCE)
+               for who, (machine, host) in places.items()}
+    for client in clients.values():
+        client.wait_for_replies(20)
+    process = move_process(tb, "--network=address")
+    process.communicate(timeout=90)
+    expect("exit code", process.returncode, 7)
+    tb.a.migrate_run("resolve", wait_for_doubt(tb.a), *NO_LONGER, check=True)
+    for client in clients.values():
+        expect_fine(client)
+    expect("relays", json.loads(tb.a.migrate_run("-o", "json", "relay", "list", check=True).stdout).get("relays", []), [])
+    expect("garbage", json.loads(tb.a.migrate_run("-o", "json", "gc", check=True).stdout).get("items", []), [])
+    tb.b.start_daemon()
+    wait_until(lambda: newest(tb.b).get("outcome") == "OUTCOME_ROLLED_BACK", 60, "undone at the target")
+
+
+scenario_in_doubt_in_address_mode.timeout = 240
 
 
 def scenario_in_doubt_the_target_answers(tb):

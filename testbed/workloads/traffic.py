@@ -4,7 +4,7 @@
     traffic.py KIND HOST PORT [--connections N] [--rate BYTES] [--pause SECONDS] [--stall SECONDS]
 
     http      keep-alive connections that ask nginx for /small again and again and check every response
-    download  one connection that asks for /large again and again, compares every byte, takes RATE bytes per second
+    download  one connection that asks for /large again and again, compares all bytes, takes RATE bytes a second
     upload    sends content to port 7101 of echo_server.c, RATE bytes per second; at the end the server says what it got
     echo      connections to port 7100 that send numbered messages and check every answer
     udp       numbered datagrams to port 7100, without waiting for the answers
