@@ -154,7 +154,8 @@ Result<> MoveConntrack(FdRef host, const v1::Relay& relay, bool translated_only)
              entry.original.source_address == entry.reply.destination_address;
     });
   }
-  const auto moves = PlanConntrackMoves(entries, from, relay.relay_address());
+  const auto moves =
+      PlanConntrackMoves(entries, from, relay.relay_address(), ToConnections(relay));
   const auto lost = TRY(ApplyConntrackMoves(host, moves));
   if (!lost.empty()) {
     spdlog::warn("relay {}: {} connections could not be taken along", relay.id(), lost.size());

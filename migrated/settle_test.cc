@@ -31,6 +31,15 @@ TEST(FindUnsettledTest, BytesOfAnAcceptedConnectionAreCarried) {
                   .nothing());
 }
 
+TEST(FindUnsettledTest, WhatTheKernelStillOwesAfterAClose) {
+  SocketInfo orphan = Socket(Protocol::kTcp, SocketState::kFinWait1, 0);
+  orphan.send_queue = 5000;
+  EXPECT_EQ(FindUnsettled({orphan}).closing, 1);
+  EXPECT_EQ(FindUnsettled({orphan}).owed, 5000U);
+  orphan.inode = 17;  // half-closed: a process has it, and CRIU carries it
+  EXPECT_TRUE(FindUnsettled({orphan}).nothing());
+}
+
 TEST(FindUnsettledTest, DatagramsAreNotConnections) {
   const Unsettled found = FindUnsettled({Socket(Protocol::kUdp, SocketState::kClose, 768)});
   EXPECT_EQ(found.datagrams, 1);

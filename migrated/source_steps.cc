@@ -295,6 +295,10 @@ Result<> SourceSteps::CheckCarried(FdRef netns, const std::string& cgroup) {
                          " came in just before the freeze and would be lost: try again",
                      "UNACCEPTED_CONNECTIONS");
   }
+  if (left.closing > 0) {
+    Warn(std::to_string(left.closing) +
+         " connections that the container had closed end: their clients did not read the rest");
+  }
   if (const int urgent = TRY(CountUnreadUrgent(TRY(CgroupProcesses(cgroup)))); urgent > 0) {
     return MakeError(ErrorCode::kUnavailable,
                      std::to_string(urgent) +

@@ -243,23 +243,22 @@ class Run:
     # --- the end ---
 
     def clean(self, pristine):
-        """Removes the container under test and ends the daemons; what is then there and was not in `pristine` is left."""
+        """Removes the container under test, lets gc see that, and ends the daemons; what is then there and was not in
+        `pristine` is left."""
         for process in [self.tool, self.client and self.client.process]:
             if process:
                 process.kill()
                 process.wait()
         for host in self.tb.hosts:
-            if self.left or host.daemon_pid() is None:
-                continue
-            host.stop_daemon()
-        for host in self.tb.hosts:
-            if host.daemon_pid():
-                host.stop_daemon(signal.SIGKILL)
             ids = host.docker("ps", "-aq", "--filter", f"name={NAME}").split()
             if ids:
                 host.docker("rm", "-f", "-v", *ids)
             host.docker("volume", "rm", "-f", VOLUME)
             host.docker("network", "rm", NETWORK, check=False)
+        for host in self.tb.hosts:
+            if host.daemon_pid():
+                host.migrate_run("gc", "--remove", "--moved")
+                host.stop_daemon()
         return self.tb.leftovers(pristine)
 
 

@@ -221,6 +221,18 @@ bool Lives(const ConntrackEntry& entry) {
   }
 }
 
+// As the container sees it, whichever end opened it.
+bool IsOneOf(const ConntrackEntry& entry, const std::vector<Connection>& connections) {
+  const auto& in = entry.reply;
+  const auto& out = entry.original;
+  return std::any_of(connections.begin(), connections.end(), [&](const Connection& connection) {
+    return connection == Connection{entry.protocol, in.source_address, in.source_port,
+                                    in.destination_address, in.destination_port} ||
+           connection == Connection{entry.protocol, out.source_address, out.source_port,
+                                    out.destination_address, out.destination_port};
+  });
+}
+
 void AppendGuardTuple(std::ostream& out, Protocol protocol, const ConntrackTuple& tuple) {
   out << "add element ip " << kGuardTable << " moving { " << ProtocolName(protocol) << " . "
       << tuple.source_address << " . " << tuple.source_port << " . " << tuple.destination_address
@@ -299,15 +311,20 @@ Result<> CreateConntrack(FdRef netns, const ConntrackEntry& entry) {
 
 std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>& entries,
                                               const std::vector<std::string>& from,
-                                              const std::string& to) {
+                                              const std::string& to,
+                                              const std::vector<Connection>& alive) {
   std::vector<ConntrackMove> moves;
   for (const auto& entry : entries) {
     bool outbound = Contains(from, entry.original.source_address);
     bool inbound = Contains(from, entry.reply.source_address);
-    if ((!outbound && !inbound) || !Lives(entry)) {
+    const bool lives = Lives(entry);
+    if ((!outbound && !inbound) || (!lives && !IsOneOf(entry, alive))) {
       continue;
     }
     ConntrackEntry after = entry;
+    if (!lives) {
+      after.tcp_state = TCP_CONNTRACK_ESTABLISHED;
+    }
     if (outbound) {
       after.original.source_address = to;
     }
@@ -323,7 +340,7 @@ std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>&
     }
     if (entry.protocol == Protocol::kTcp) {
       after.seen_reply = after.assured = true;
-      bool established = entry.tcp_state == TCP_CONNTRACK_ESTABLISHED;
+      bool established = after.tcp_state == TCP_CONNTRACK_ESTABLISHED;
       after.timeout = std::max(entry.timeout, established ? kEstablishedTimeout : kClosingTimeout);
     } else {
       after.timeout = std::max(entry.timeout, kUdpTimeout);

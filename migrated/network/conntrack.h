@@ -57,10 +57,12 @@ Result<> DeleteConntrack(FdRef netns, const ConntrackEntry& entry);
 Result<> CreateConntrack(FdRef netns, const ConntrackEntry& entry);
 
 // Pure: for every entry that leads to (or comes from) one of `from`, the same with `to` in its
-// place. Connections that are being opened or are over are left out.
+// place. Connections that are being opened or are over are left out, but for those of `alive`, the
+// container's own: tracking takes a half-closed one for over when a FIN is sent twice.
 std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>& entries,
                                               const std::vector<std::string>& from,
-                                              const std::string& to);
+                                              const std::string& to,
+                                              const std::vector<Connection>& alive = {});
 // Pure: what undoes `moves`.
 std::vector<ConntrackMove> ReverseConntrackMoves(const std::vector<ConntrackMove>& moves);
 

@@ -65,18 +65,19 @@ def scenario_clients_on_the_old_host(tb):
 
 
 def scenario_clients_through_dockers_proxy(tb):
-    """Where Docker has a process between client and container: 127.0.0.1, and the published port for its neighbours."""
+    """Where Docker has a process between client and container: 127.0.0.1, and the published port for its neighbours. That
+    process ends with the old container, and its connections with it; new ones are relayed, and survive the way home."""
     run_redis(tb)
     serve(tb, {"to 127.0.0.1": (tb.a, "127.0.0.1"),
-               "from a neighbour to the published port": (neighbour_of(tb, "bridge"), tb.a.ip)})
+               "from a neighbour to the published port": (neighbour_of(tb, "bridge"), tb.a.ip)}, before=False)
 
 
-def serve(tb, kinds):
-    """`kinds`: name -> machine of the client, and to which address it connects."""
+def serve(tb, kinds, before=True):
+    """`kinds`: name -> machine of the client, and to which address it connects; also before the move away, or only after it."""
     def connect(name, prefix=""):
         machine, address = kinds[name]
         return redis_client(tb, machine, address, key=prefix + name, stall=8)
-    clients = {name: connect(name) for name in kinds}
+    clients = {name: connect(name) for name in kinds} if before else {}
     for client in clients.values():
         client.wait_for_replies(50)
     there_and_back(tb, clients, {name: lambda name=name: connect(name, "new ") for name in kinds})

@@ -340,13 +340,26 @@ def scenario_slow_acceptor(tb):
 
 
 def scenario_closed_with_unsent_data(tb):
-    """The program has closed the connection, and the kernel still owes the client most of the data."""
+    """The program has closed the connection, and the kernel still owes the client most of the data: the move waits while
+    the client takes it. No process has such a connection any more, so it cannot go along."""
     server = Server(tb)
     sock, name = server.connection()
     written = fill(server, name)
     server.tell("close", name)
+    result = []
+
+    def read_late():
+        try:
+            time.sleep(0.4)
+            expect_received(sock, written, end=True)
+        except (Failed, OSError) as e:
+            result.append(e)
+    reader = threading.Thread(target=read_late)
+    reader.start()
     server.move(tb.a)
-    expect_received(sock, written, end=True)
+    reader.join(30)
+    if result:
+        raise Failed(f"the client: {result[0]}")
 
 
 def scenario_urgent_data(tb):

@@ -109,3 +109,30 @@ def scenario_another_container_gets_the_address(tb):
     client.wait_for_replies(100)
     totals = client.stop()
     expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def scenario_relay_after_stop_and_start(tb):
+    """`docker stop` and `start` at the target: new clients still come in through the old host, also after its daemons'
+    restart, and until the container moves home."""
+    tb.load("redis")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
+    move(tb.a, tb.b, "redis1")
+    tb.b.docker("stop", "-t", "5", "redis1")
+    tb.b.docker("start", "redis1")
+    for key in ("started", "restarted"):
+        client = Client(tb.client, tb.a.ip, 6379, key=key)
+        tb.on_cleanup(client.close)
+        client.wait_for_replies(20)
+        totals = client.stop()
+        expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+        tb.b.stop_daemon()
+        tb.b.start_daemon()
+        tb.b.docker("restart", "-t", "5", "redis1")
+    client = Client(tb.client, tb.a.ip, 6379, key="home")
+    tb.on_cleanup(client.close)
+    client.wait_for_replies(20)
+    move(tb.b, tb.a, "redis1")
+    client.wait_for_replies(20)
+    totals = client.stop()
+    expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
