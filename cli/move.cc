@@ -24,6 +24,8 @@ sigset_t BlockInterrupts() {
 namespace {
 
 constexpr int kPollMilliseconds = 50;
+constexpr auto kDaemonPatience = std::chrono::seconds(20);
+constexpr auto kDaemonRetryDelay = std::chrono::milliseconds(300);
 
 // Turns SIGINT and SIGTERM into an abort, then into the end of the watch, while it lives.
 class InterruptWatcher {
@@ -106,23 +108,43 @@ ExitCode WatchToEnd(const Client& client, const v1::Migration& started, Watcher 
   v1::WatchMigrationRequest request;
   request.set_id(started.id());
   request.set_past_doubt(watcher == Watcher::kSpectator);
-  grpc::ClientContext context;
   v1::Migration migration = started;
   bool detached = false;
   grpc::Status status;
-  {
-    const InterruptWatcher interrupts(client, started.id(), watcher == Watcher::kStarter, context);
-    auto reader = client.stub->WatchMigration(&context, request);
-    while (reader->Read(&migration)) {
-      printer.Update(migration);
+  auto patience = std::chrono::steady_clock::now() + kDaemonPatience;
+  for (;;) {
+    grpc::ClientContext context;
+    {
+      const InterruptWatcher interrupts(client, started.id(), watcher == Watcher::kStarter,
+                                        context);
+      auto reader = client.stub->WatchMigration(&context, request);
+      while (reader->Read(&migration)) {
+        printer.Update(migration);
+        patience = std::chrono::steady_clock::now() + kDaemonPatience;
+      }
+      status = reader->Finish();
+      detached = interrupts.detached();
     }
-    status = reader->Finish();
-    detached = interrupts.detached();
+    // A daemon that died in the middle of it is started again, as a rule, and then knows the end.
+    if (detached || status.error_code() != grpc::StatusCode::UNAVAILABLE ||
+        std::chrono::steady_clock::now() >= patience) {
+      break;
+    }
+    std::this_thread::sleep_for(kDaemonRetryDelay);
   }
   printer.Finish();
   if (detached) {
     std::fprintf(stderr, "detached; it goes on: migrate status --watch %s\n", started.id().c_str());
     return ExitCode::kMoved;
+  }
+  if (status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    // No promise where the container runs: it may be past its commit point.
+    std::fprintf(stderr,
+                 "migrate: the daemon ended during the migration and has not come back. Before the "
+                 "commit point the container runs here; start the daemon and see `migrate status "
+                 "%s`\n",
+                 started.id().c_str());
+    return ExitCode::kInternal;
   }
   if (!status.ok()) {
     return ReportError(client, status);

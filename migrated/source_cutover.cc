@@ -69,9 +69,9 @@ Result<> SourceSteps::HandOff() {
   if (!committed) {
     return committed.error();
   }
+  const auto now = Clock::now();
   // At once: clients wait for it.
   const HoldStats held = traffic_ ? traffic_->Release() : HoldStats();
-  const auto now = Clock::now();
   TRY(Fault(FaultPoint::kConfirmed));
   if (!relay) {
     // The container lives; who comes through this host does not reach it.
@@ -86,7 +86,7 @@ Result<> SourceSteps::HandOff() {
     }
     if (freeze_start_ != Clock::time_point{}) {
       migration.set_cutover_ms(Milliseconds(now - cutover_start_));
-      migration.set_downtime_ms(Milliseconds(now - freeze_start_));
+      migration.set_downtime_ms(Milliseconds(now - freeze_start_) - committed->runs_for_ms());
     }
     if (relay) {
       migration.clear_relays();

@@ -61,6 +61,7 @@ Result<> SourceMigration::RequestAbort() {
     return MakeError(ErrorCode::kFailedPrecondition, "migration " + id_ + " has ended",
                      "MIGRATION_ENDED");
   }
+  const std::lock_guard lock(stop_mutex_);
   if (!abortable_) {
     return MakeError(ErrorCode::kFailedPrecondition,
                      "migration " + id_ + " is past its commit point: the container goes on at " +
@@ -68,7 +69,6 @@ Result<> SourceMigration::RequestAbort() {
                      "PAST_COMMIT_POINT");
   }
   abort_requested_ = true;
-  const std::lock_guard lock(stop_mutex_);
   step_stop_.request_stop();
   return {};
 }
@@ -125,6 +125,13 @@ MigrationEvent SourceMigration::Perform(SourceSteps& steps, const MigrationState
     }
   }
   if (result) {
+    // An abort that was accepted counts, also if the step did not notice it; from here on none is
+    // accepted if the next step is the commit.
+    const std::lock_guard lock(stop_mutex_);
+    if (row.abortable && abort_requested_) {
+      return {EventKind::kAbortRequested};
+    }
+    abortable_ = RowOf(row.next).abortable;
     return {};
   }
   if (auto interference = watch_->Explain(); interference && before_commit) {

@@ -264,8 +264,8 @@ Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
   TRY(WaitForExecsToEnd(container_.pid, cgroup));
   const OwnedFd netns = TRY(OpenNetns(container_.pid));
   TRY(traffic_->HoldNew(netns, stop));
-  freeze_start_ = Clock::now();
   TRY(traffic_->HoldAll(netns));
+  freeze_start_ = traffic_->held_since();
   frozen_ = TRY(FrozenCgroup::Freeze(cgroup));
   TRY(Fault(FaultPoint::kFrozen));
   progress_.Update([&](v1::Migration& migration) {

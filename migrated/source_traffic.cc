@@ -113,7 +113,9 @@ Result<> SourceTraffic::HoldNew(FdRef container_netns, const std::stop_token& st
 Result<> SourceTraffic::HoldAll(FdRef container_netns) {
   const OwnedFd host = TRY(OpenNetns(getpid()));
   auto origins = std::async(std::launch::async, [this] { HoldAtOrigins(/*only_new=*/false); });
-  const Result<> held = holds_ ? node_.holds().Hold(host, TRY(Spec())) : Result<>();
+  const HoldSpec spec = TRY(Spec());
+  held_since_ = std::chrono::steady_clock::now();
+  const Result<> held = holds_ ? node_.holds().Hold(host, spec) : Result<>();
   origins.wait();
   TRY(held);
   const Unsettled left = TRY(WaitForLastBytes(container_netns));

@@ -8,6 +8,7 @@
 // the undo list instead. Used by one thread.
 #pragma once
 
+#include <chrono>
 #include <map>
 #include <memory>
 #include <stop_token>
@@ -45,6 +46,8 @@ class SourceTraffic {
   // With the container frozen and locked: its neighbours talk to this host instead.
   Result<> TakeAddresses();
 
+  // From when on nothing reached the container.
+  std::chrono::steady_clock::time_point held_since() const { return held_since_; }
   const std::vector<StandIn>& stand_ins() const { return stand_ins_; }
 
   // After the hand-off. What was held here; the origins are told to let go as well.
@@ -65,6 +68,7 @@ class SourceTraffic {
   v1::Relay own_relay_;
   std::vector<StandIn> stand_ins_;
   std::map<std::string, std::unique_ptr<PeerClient>> origins_;  // by endpoint
+  std::chrono::steady_clock::time_point held_since_{};
   bool holds_ = true;  // false: this kernel cannot
 };
 

@@ -134,6 +134,16 @@ Result<v1::PrepareReply> TargetMigration::Prepare(const v1::PrepareRequest& requ
   if (reply.blockers_size() > 0 || request.dry_run()) {
     return reply;
   }
+  if (const Result<> reserved = Reserve(request); !reserved) {
+    // The source hears of a refusal and goes on; nothing may be left waiting for it here.
+    node_.ship().ForgetMigration(id_);
+    (void)AbortLocked(reserved.error());
+    return reserved.error();
+  }
+  return reply;
+}
+
+Result<> TargetMigration::Reserve(const v1::PrepareRequest& request) {
   progress_.Update([&](v1::Migration& migration) {
     migration.set_container_name(spec_->name);
     migration.set_container_id(spec_->source_id);
@@ -144,8 +154,7 @@ Result<v1::PrepareReply> TargetMigration::Prepare(const v1::PrepareRequest& requ
   TRY(node_.ship().ExpectStreams(id_));
   TRY(AddUndo(v1::UndoItem::DIRECTORY, node_.MigrationDirectoryPath(id_), ""));
   TRY(node_.MigrationDirectory(id_));
-  TRY(Fault(FaultPoint::kTargetPrepared));
-  return reply;
+  return Fault(FaultPoint::kTargetPrepared);
 }
 
 // The thread reads the stream to its end, whatever becomes of the calls that wait for it. It ends
@@ -445,6 +454,7 @@ Result<v1::CommitReply> TargetMigration::CommitLocked() {
   TRY(Save());
   TRY(Fault(FaultPoint::kTargetActivated));
   reply.set_activate_ms(Milliseconds(Clock::now() - start));
+  reply.set_runs_for_ms(Milliseconds(Clock::now() - resumed_));
   settle_ = std::jthread([this] { SettleDown(); });
   return reply;
 }
@@ -470,6 +480,7 @@ Result<> TargetMigration::Activate() {
   // Processes that a signal had stopped before the checkpoint stay stopped.
   TRY(ResumeReplica(cgroup,
                     TRY(ReadStoppedProcesses(node_.MigrationDirectoryPath(id_) + "/image"))));
+  resumed_ = Clock::now();
   node_.holds().Release(id_);  // of clients that knew the container here before
   return {};
 }

@@ -83,6 +83,7 @@ class TargetMigration {
   void SettleDown();
   std::vector<std::string> UndoAll();
   Result<v1::PeerAbortReply> AbortLocked(const Error& why);
+  Result<> Reserve(const v1::PrepareRequest& request);
   Result<v1::CommitReply> CommitLocked();
   // target_resolve.cc; all with mutex_ held.
   void AskSource();
@@ -112,6 +113,7 @@ class TargetMigration {
   Result<> interference_;                        // guarded by it: what somebody did to the replica
   std::unique_ptr<ReplicaWatch> replica_watch_;  // its last use of this ends with it
   std::jthread settle_;  // what may take its time after the replica has gone live
+  std::chrono::steady_clock::time_point resumed_{};
 };
 
 }  // namespace migrate

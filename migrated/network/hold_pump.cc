@@ -6,12 +6,15 @@
 
 #include <algorithm>
 #include <array>
+#include <thread>
 #include <utility>
 
 namespace migrate::internal {
 namespace {
 
 constexpr int kNice = -20;
+constexpr std::size_t kBurst = 64;
+constexpr auto kBurstGap = std::chrono::milliseconds(1);
 
 }  // namespace
 
@@ -124,7 +127,15 @@ void HoldPump::AcceptAll() {
   if (held_.empty()) {
     return;
   }
-  queue_.Accept(held_);
+  // A receive queue holds a few hundred small packets: its reader gets time in between.
+  for (std::size_t first = 0; first < held_.size(); first += kBurst) {
+    if (first > 0) {
+      std::this_thread::sleep_for(kBurstGap);
+    }
+    const auto begin = held_.begin() + static_cast<std::ptrdiff_t>(first);
+    queue_.Accept({begin, begin + static_cast<std::ptrdiff_t>(
+                                      std::min(kBurst, held_.size() - first))});
+  }
   held_.clear();
   held_bytes_ = 0;
   auto time = std::chrono::duration_cast<std::chrono::microseconds>(Clock::now() - oldest_);

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <charconv>
 #include <filesystem>
 #include <string>
@@ -34,10 +35,24 @@ bool IsTcp(FdRef socket) {
   return IntegerOption(socket, SOL_SOCKET, SO_PROTOCOL, 0) == IPPROTO_TCP;
 }
 
+// CRIU restores a connection before its options, and the kernel goes on with the segment size that
+// it assumed then, 536. Setting the IP options that are there already makes it look again.
+void RenewSegmentSize(FdRef socket) {
+  std::array<char, 40> options{};
+  socklen_t size = options.size();
+  if (getsockopt(socket.get(), IPPROTO_IP, IP_OPTIONS, options.data(), &size) == 0) {
+    (void)setsockopt(socket.get(), IPPROTO_IP, IP_OPTIONS, options.data(), size);
+  }
+}
+
 // Switching Nagle's algorithm off sends what waits; the option is put back afterwards.
 bool Push(FdRef socket) {
   int unsent = 0;
-  if (!IsTcp(socket) || ioctl(socket.get(), SIOCOUTQNSD, &unsent) != 0 || unsent == 0) {
+  if (!IsTcp(socket)) {
+    return false;
+  }
+  RenewSegmentSize(socket);
+  if (ioctl(socket.get(), SIOCOUTQNSD, &unsent) != 0 || unsent == 0) {
     return false;
   }
   const int before = IntegerOption(socket, IPPROTO_TCP, TCP_NODELAY, 0);

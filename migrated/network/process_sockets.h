@@ -16,7 +16,7 @@ namespace migrate {
 Result<> ForEachSocket(const std::vector<int>& processes,
                        const std::function<void(FdRef socket)>& visit);
 
-// What a restored connection had not sent yet is sent now. CRIU hands it to the kernel while the
+// Restored connections get their full segment size back, and what one had not sent yet is sent now. CRIU hands it to the kernel while the
 // network is locked, where it stays until something pushes: a client that waits for it would wait
 // for a timer of a second. The number of connections pushed.
 Result<int> PushUnsent(const std::vector<int>& processes);

@@ -146,14 +146,8 @@ std::string TableCommands(const OriginSide& side) {
          TunnelChain(side, link) + "}\n";
 }
 
-// The way to R leads back through the bridge: the kernel would redirect neighbours to the
-// container's present address.
-std::string RedirectChain(const std::string& relay_address) {
-  return "  chain redirects {\n    type filter hook output priority 0;\n"
-         "    icmp type redirect ct reply ip saddr " +
-         relay_address + " drop\n  }\n";
-}
-
+// The way to R leads back through the bridge. No redirects: the kernel sends none for what it
+// translates.
 std::string HomeAddressChains(const OriginAtHome& side, const std::string& host_address) {
   const auto& relay_address = side.relay.relay_address;
   return AddressSet(AddressesOf(side.stand_ins)) + TranslationChains(relay_address, "") +
@@ -209,7 +203,7 @@ Result<> SetUp(const OriginSide& side) {
 }
 
 Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
-  std::string commands = TableHead(side.relay) + RedirectChain(side.relay.relay_address);
+  std::string commands = TableHead(side.relay);
   if (!side.stand_ins.empty()) {
     commands += HomeAddressChains(side, TRY(AddressOnBridge(rtnl, side.bridge)));
   }
