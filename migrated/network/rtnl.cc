@@ -340,6 +340,12 @@ Result<> Rtnl::SetRoute(const RouteSpec& route) {
   rtnl_route_set_scope(
       raw, route.gateway.empty() && !route.is_throw ? RT_SCOPE_LINK : RT_SCOPE_UNIVERSE);
   rtnl_route_set_dst(raw, destination.get());
+  if (!route.local_source.empty()) {
+    auto source = TRY(ParseAddress(route.local_source, family));
+    rtnl_route_set_type(raw, RTN_LOCAL);
+    rtnl_route_set_scope(raw, RT_SCOPE_HOST);
+    rtnl_route_set_pref_src(raw, source.get());
+  }
   if (route.locked_mtu != 0) {
     rtnl_route_set_metric(raw, RTAX_MTU, route.locked_mtu);
     rtnl_route_set_metric(raw, RTAX_LOCK, 1U << RTAX_MTU);

@@ -46,6 +46,9 @@ struct RouteSpec {
   std::uint32_t locked_mtu = 0;  // not lowered by what the path reports; 0: no such metric
   // Ends the lookup in this table, so that the next rule is asked; without link and gateway.
   bool is_throw = false;
+  // Not empty: a local route, for an address of `link` (table 255), with this source for what the
+  // host itself sends there.
+  std::string local_source = {};
 };
 
 struct RouteInfo {

@@ -18,6 +18,8 @@ using namespace internal;  // NOLINT: names that the relay uses as well
 
 namespace {
 
+constexpr std::uint32_t kLocalTable = 255;
+
 constexpr char kTablePrefix[] = "migrate_stand_";
 
 std::string TableOf(std::string_view id) { return kTablePrefix + std::string(id); }
@@ -93,6 +95,16 @@ Result<std::vector<StandIn>> FindHere() {
   return found;
 }
 
+// Docker's own one.
+Result<std::string> BridgeAddress(Rtnl& rtnl, const std::string& bridge) {
+  for (const auto& info : TRY(rtnl.Addresses())) {
+    if (info.link == bridge && !info.address.ends_with("/32")) {
+      return info.address.substr(0, info.address.find('/'));
+    }
+  }
+  return std::string();
+}
+
 Result<> RemoveHere(const std::string& id, const std::string& address) {
   auto marked = TRY(ListTable(id));
   auto found = std::find_if(marked.begin(), marked.end(),
@@ -102,6 +114,12 @@ Result<> RemoveHere(const std::string& id, const std::string& address) {
   }
   auto rtnl = TRY(Rtnl::Open());
   if (TRY(rtnl.LinkIndex(found->bridge)) != 0) {
+    for (const auto& route : TRY(rtnl.Routes())) {
+      if (route.table == kLocalTable && route.protocol == kRouteProtocol &&
+          route.destination == address + "/32") {
+        TRY(rtnl.DeleteRoute(route));  // the kernel takes only its own route with the address
+      }
+    }
     TRY(rtnl.DeleteAddress({address + "/32", found->bridge, ""}));
   }
   if (marked.size() == 1) {
@@ -126,7 +144,15 @@ Result<> TakeHere(const StandIn& stand_in) {
   const auto reset = IsRetired(table) ? TRY(ResetNftTable(table)) : std::string();
   // Marked, and silent, before the address exists.
   TRY(RunNft(reset + TakeCommands(stand_in)));
-  return rtnl.AddAddress(stand_in.bridge, stand_in.address + "/32");
+  TRY(rtnl.AddAddress(stand_in.bridge, stand_in.address + "/32"));
+  // Otherwise a program of this host that connects to it would have it as its own address as well,
+  // and lose the connection with it.
+  const auto source = TRY(BridgeAddress(rtnl, stand_in.bridge));
+  return source.empty() ? Result<>()
+                        : rtnl.SetRoute({.destination = stand_in.address + "/32",
+                                         .link = stand_in.bridge,
+                                         .table = kLocalTable,
+                                         .local_source = source});
 }
 
 Result<> RemoveAllHere(const std::string& id) {
