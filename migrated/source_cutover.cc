@@ -97,9 +97,14 @@ Result<> SourceSteps::HandOff() {
   });
   EndLease();
   if (record_.migration().options().network_mode() == v1::NETWORK_MODE_HOOK) {
-    if (const Result<> hook = RunHandOffHook(node_.config(), record_); !hook) {
+    const Result<> hook = RunHandOffHook(node_.config(), record_);
+    if (!hook) {
       Warn(hook.error().message);
     }
+    v1::LineageRecord lineage = TRY(LineageRecordOf(node_, record_.lineage().id()));
+    *lineage.mutable_lineage() = record_.lineage();
+    lineage.set_hook_failed(!hook);
+    TRY(node_.journal().Put(lineage));
   }
   return {};
 }
