@@ -4,6 +4,7 @@ import subprocess
 
 from common import expect, move, start
 from handoff_local_clients import neighbour_of
+from host import ContainerNetwork
 from line_client import Lines
 from redis_incr_client import Client
 from shell import Failed, wait_until
@@ -136,3 +137,24 @@ def scenario_relay_after_stop_and_start(tb):
     client.wait_for_replies(20)
     totals = client.stop()
     expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def scenario_network_with_ipv6(tb):
+    """The container keeps its IPv6 address, under which new connections reach it at the target, and its IPv4 clients."""
+    tb.load("redis", "tools")
+    tb.on_cleanup(lambda: [h.docker("network", "rm", "net6", check=False) for h in tb.hosts])
+    start(tb)
+    tb.a.docker("network", "create", "--ipv6", "--subnet", "172.29.6.0/24", "--subnet", "fd00:29:6::/64", "net6")
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379", "--network", "net6", "--ip6", "fd00:29:6::7"])
+    four = Client(tb.client, tb.a.ip, 6379, key="four")
+    tb.on_cleanup(four.close)
+    four.wait_for_replies(20)
+    move(tb.a, tb.b, "redis1")
+    expect("address", tb.b.inspect("redis1")["NetworkSettings"]["Networks"]["net6"]["GlobalIPv6Address"], "fd00:29:6::7")
+    tb.run(tb.b, "neighbour", "tools", "sleep", "1000", options=["--network", "net6"])
+    six = Client(ContainerNetwork(tb.b, "neighbour"), "fd00:29:6::7", 6379, key="six")
+    tb.on_cleanup(six.close)
+    for client in (four, six):
+        client.wait_for_replies(20)
+        totals = client.stop()
+        expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
