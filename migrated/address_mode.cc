@@ -125,8 +125,8 @@ std::vector<Blocker> AddressModeBlockers(const ContainerSpec& spec, const std::s
     return {};
   }
   const auto link = LinkToward(*host, network.ipv4);
-  const bool shared = network.driver != "bridge" ||
-                      (link && SharedL2(*host, *link).value_or(false));
+  const bool shared =
+      network.driver != "bridge" || (link && SharedL2(*host, *link).value_or(false));
   if (shared) {
     return {};
   }
@@ -140,9 +140,9 @@ std::vector<Blocker> AddressModeBlockers(const ContainerSpec& spec, const std::s
       blockers->insert(blockers->end(), filter->begin(), filter->end());
     }
   }
-  return blockers ? std::move(*blockers)
-                  : std::vector<Blocker>{
-                        {"ADDRESS_ROUTE", network.ipv4, blockers.error().message, ""}};
+  return blockers
+             ? std::move(*blockers)
+             : std::vector<Blocker>{{"ADDRESS_ROUTE", network.ipv4, blockers.error().message, ""}};
 }
 
 Result<v1::AddressMove> PlanAddressMove(Node& node, const ContainerInfo& container,
@@ -177,8 +177,7 @@ Result<v1::AddressMove> PlanAddressMove(Node& node, const ContainerInfo& contain
   return move;
 }
 
-Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move,
-                             v1::Lineage& lineage) {
+Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move, v1::Lineage& lineage) {
   const OwnedFd host = TRY(HostNetns());
   const std::vector<std::string> addresses = ToList(move.addresses());
   const std::vector<ConntrackEntry> entries = TRY(ListConntrack(host));

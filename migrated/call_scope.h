@@ -1,5 +1,5 @@
-// What the target of a migration knows of its source being alive: calls that are under way, and when
-// the last one ended. Thread-safe.
+// What the target of a migration knows of its source being alive: calls that are under way, and
+// when the last one ended. Thread-safe.
 #pragma once
 
 #include <atomic>

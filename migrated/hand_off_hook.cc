@@ -30,10 +30,9 @@ std::string LastLine(std::string text) {
 }
 
 Result<> RunOnce(const Config& config, const v1::MigrationRecord& record) {
-  const SubprocessOutcome outcome =
-      TRY(RunSubprocess({.argv = {config.hand_off_hook, "hand-off"},
-                         .env = HookEnvironment(config, record),
-                         .timeout = kHookTimeout}));
+  const SubprocessOutcome outcome = TRY(RunSubprocess({.argv = {config.hand_off_hook, "hand-off"},
+                                                       .env = HookEnvironment(config, record),
+                                                       .timeout = kHookTimeout}));
   if (outcome.ok()) {
     return {};
   }
@@ -80,8 +79,7 @@ std::vector<std::pair<std::string, std::string>> HookEnvironment(
 Result<> CheckHandOffHook(const Config& config) {
   if (config.hand_off_hook.empty()) {
     return MakeError(ErrorCode::kFailedPrecondition,
-                     "--network=hook needs hand_off.hook in the daemon's configuration",
-                     "NO_HOOK");
+                     "--network=hook needs hand_off.hook in the daemon's configuration", "NO_HOOK");
   }
   if (access(config.hand_off_hook.c_str(), X_OK) != 0) {
     return ErrnoError("hand_off.hook " + config.hand_off_hook);

@@ -45,8 +45,10 @@ class HandOffHookTest : public testing::Test {
 };
 
 TEST_F(HandOffHookTest, IsToldTheFacts) {
-  WriteHook("echo \"$1 $MIGRATE_CONTAINER $MIGRATE_TARGET $MIGRATE_PORTS $MIGRATE_OLD_ADDRESSES "
-            "$MIGRATE_CONNECTIONS\" > " + directory_ + "/out\n");
+  WriteHook(
+      "echo \"$1 $MIGRATE_CONTAINER $MIGRATE_TARGET $MIGRATE_PORTS $MIGRATE_OLD_ADDRESSES "
+      "$MIGRATE_CONNECTIONS\" > " +
+      directory_ + "/out\n");
   ASSERT_TRUE(RunHandOffHook(config_, record_));
   EXPECT_EQ(*ReadSmallFile(directory_ + "/out"),
             "hand-off web1 hostB:7070 tcp:*:8080:80 172.17.0.2 1\n");

@@ -13,10 +13,10 @@
 #include "base/limits.h"
 #include "migrated/address_mode.h"
 #include "migrated/compatibility.h"
-#include "migrated/hand_off_hook.h"
 #include "migrated/container_processes.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/docker/preflight.h"
+#include "migrated/hand_off_hook.h"
 #include "migrated/log_tree.h"
 #include "migrated/relays.h"
 #include "recorder/preflight.h"
@@ -154,9 +154,9 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
   }
   if (options.network_mode() == v1::NETWORK_MODE_HOOK) {
     if (const Result<> hook = CheckHandOffHook(node.config()); !hook) {
-      inspection.blockers.push_back(ToProto(Blocker{"NO_HOOK", node.config().node_name,
-                                                    hook.error().message,
-                                                    "configure it, or use --network=relay"}));
+      inspection.blockers.push_back(
+          ToProto(Blocker{"NO_HOOK", node.config().node_name, hook.error().message,
+                          "configure it, or use --network=relay"}));
     }
   }
   for (const Blocker& note : NotesOnSource(inspection.spec)) {
@@ -186,7 +186,8 @@ Result<v1::PrepareReply> InspectTarget(Node& node, PeerClient& peer,
       TRY(peer.Hello(hello, {.timeout = limits::kPeerConnectTimeout, .stop = stop}));
   v1::PrepareReply reply;
   if (IsAddressMode(options)) {
-    for (const Blocker& blocker : AddressModeBlockers(inspection.spec, peer.endpoint(), v1::ROLE_SOURCE)) {
+    for (const Blocker& blocker :
+         AddressModeBlockers(inspection.spec, peer.endpoint(), v1::ROLE_SOURCE)) {
       *reply.add_blockers() = ToProto(blocker);
     }
   }

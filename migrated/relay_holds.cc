@@ -31,8 +31,7 @@ Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& 
   if (!found) {
     return MakeError(ErrorCode::kNotFound, "no relay " + request.relay_id() + " on this host");
   }
-  HoldSpec spec =
-      MakeHoldSpec(request.migration_id(), ports, addresses, TRY(ListConntrack(host)));
+  HoldSpec spec = MakeHoldSpec(request.migration_id(), ports, addresses, TRY(ListConntrack(host)));
   spec.only_new = request.only_new();
   if (request.hold_ms() > 0) {
     spec.time_limit = std::min<std::chrono::milliseconds>(

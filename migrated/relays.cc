@@ -154,8 +154,7 @@ Result<> MoveConntrack(FdRef host, const v1::Relay& relay, bool translated_only)
              entry.original.source_address == entry.reply.destination_address;
     });
   }
-  const auto moves =
-      PlanConntrackMoves(entries, from, relay.relay_address(), ToConnections(relay));
+  const auto moves = PlanConntrackMoves(entries, from, relay.relay_address(), ToConnections(relay));
   const auto lost = TRY(ApplyConntrackMoves(host, moves));
   if (!lost.empty()) {
     spdlog::warn("relay {}: {} connections could not be taken along", relay.id(), lost.size());
@@ -242,9 +241,9 @@ Result<std::vector<StandIn>> StandInsOf(Node& node, const v1::Relay& relay,
   std::vector<StandIn> stand_ins;
   for (const std::string& address : relay.old_addresses()) {
     for (const NetworkInfo& listed : networks) {
-      const bool contains = std::any_of(
-          listed.subnets.begin(), listed.subnets.end(),
-          [&](const Subnet& subnet) { return SubnetContains(subnet.subnet, address); });
+      const bool contains =
+          std::any_of(listed.subnets.begin(), listed.subnets.end(),
+                      [&](const Subnet& subnet) { return SubnetContains(subnet.subnet, address); });
       if (listed.driver != "bridge" || !contains) {
         continue;
       }
@@ -484,8 +483,8 @@ Result<> TakeBack(Node& node, const v1::MigrationRecord& record, const v1::Relay
 void TakeBackOwnRelay(Node& node, const v1::MigrationRecord& record) {
   if (record.has_address_move()) {
     const auto host = HostNetns();
-    const Result<> removed = host ? RemoveAddressRoute(*host, record.address_move().id())
-                                  : Result<>(host.error());
+    const Result<> removed =
+        host ? RemoveAddressRoute(*host, record.address_move().id()) : Result<>(host.error());
     if (!removed) {
       spdlog::error("address route {}: {}", record.address_move().id(), removed.error().message);
     }
@@ -507,8 +506,7 @@ void LeadRelaysHere(Node& node, const v1::MigrationRecord& record) {
     }
     const auto lead = [&]() -> Result<> {
       const OwnedFd host = TRY(HostNetns());
-      HostPort here =
-          TRY(ParseHostPort(node.Describe().peer_endpoint(), kDefaultPeerPort));
+      HostPort here = TRY(ParseHostPort(node.Describe().peer_endpoint(), kDefaultPeerPort));
       v1::RepointRelayRequest request;
       request.set_relay_id(relay.id());
       request.set_new_address(

@@ -59,8 +59,8 @@ Result<> WaitUntilSettled(FdRef netns, const std::stop_token& stop) {
       least = left.owed;
       sending = now;
     }
-    const bool closing = left.closing > 0 && now - sending < kAcceptPatience &&
-                         now - start < kAcceptPatienceInAll;
+    const bool closing =
+        left.closing > 0 && now - sending < kAcceptPatience && now - start < kAcceptPatienceInAll;
     if (!handshakes && left.unaccepted == 0 && !closing) {
       return {};
     }

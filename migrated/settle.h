@@ -18,12 +18,12 @@
 namespace migrate {
 
 struct Unsettled {
-  int handshakes = 0;    // SYN seen, not yet established
-  int unaccepted = 0;    // established, and the container has not accepted them
-  int datagrams = 0;     // UDP sockets with something unread
-  int closing = 0;       // closed by the container, with bytes that the kernel still owes the client
+  int handshakes = 0;  // SYN seen, not yet established
+  int unaccepted = 0;  // established, and the container has not accepted them
+  int datagrams = 0;   // UDP sockets with something unread
+  int closing = 0;     // closed by the container, with bytes that the kernel still owes the client
   std::uint64_t owed = 0;  // those bytes
-  std::string listener;  // one that has unaccepted connections, "0.0.0.0:80"
+  std::string listener;    // one that has unaccepted connections, "0.0.0.0:80"
 
   bool connections() const { return handshakes + unaccepted + closing > 0; }
   bool nothing() const { return !connections() && datagrams == 0; }
@@ -31,10 +31,10 @@ struct Unsettled {
 
 Unsettled FindUnsettled(const std::vector<SocketInfo>& sockets);
 
-// Returns when no connection is in the making or ending. Handshakes whose client has gone silent are
-// not waited for longer than `kHandshakePatience`, closed connections whose client does not read not
-// longer than `kAcceptPatience`; connections that the container does not accept are an error
-// (UNACCEPTED_CONNECTIONS), since they would be lost.
+// Returns when no connection is in the making or ending. Handshakes whose client has gone silent
+// are not waited for longer than `kHandshakePatience`, closed connections whose client does not
+// read not longer than `kAcceptPatience`; connections that the container does not accept are an
+// error (UNACCEPTED_CONNECTIONS), since they would be lost.
 Result<> WaitUntilSettled(FdRef netns, const std::stop_token& stop);
 
 // The last look, with everything held: gives the container a few milliseconds to read its datagrams

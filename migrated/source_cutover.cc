@@ -56,8 +56,8 @@ Result<> SourceSteps::HandOff() {
   PeerClient* peer = TRY(Peer());
   // Before the replica runs: what it sent into a relay that is not there yet would be lost, and
   // cost its client a retransmission time-out.
-  Result<> relay = SetUpOwnRelay(
-      node_, record_, traffic_ ? std::optional(traffic_->stand_ins()) : std::nullopt);
+  Result<> relay =
+      SetUpOwnRelay(node_, record_, traffic_ ? std::optional(traffic_->stand_ins()) : std::nullopt);
   if (relay && record_.has_address_move()) {
     relay = LeadAddressAway(record_.address_move(), StandInId());
   }
@@ -141,7 +141,8 @@ Result<> SourceSteps::CloseSilently(const std::string& cgroup) {
   return {};
 }
 
-// A fence that fails leaves a frozen, locked container, whose undo list tells `migrate gc` to end it.
+// A fence that fails leaves a frozen, locked container, whose undo list tells `migrate gc` to end
+// it.
 Result<> SourceSteps::Fence() {
   Result<> fenced;
   for (int attempt = 1; attempt <= kFenceAttempts; ++attempt) {

@@ -69,7 +69,7 @@ class SourceMigration {
 
   Node& node_;
   const std::string id_;
-  v1::MigrationRecord record_;  // of the thread
+  v1::MigrationRecord record_;             // of the thread
   std::unique_ptr<ContainerWatch> watch_;  // of the thread
   std::atomic<v1::Decision> decision_;
   Progress progress_;

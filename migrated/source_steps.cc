@@ -246,8 +246,7 @@ Result<> SourceSteps::RegisterFreeze(const std::string& cgroup, const v1::Relay&
   if (record_.has_address_move()) {
     add(v1::UndoItem::ADDRESS_ROUTE, record_.address_move().id(), kAddressRouteAway);
   }
-  add(v1::UndoItem::NETWORK_LOCK, std::to_string(container_.pid),
-      TRY(StartTimeOf(container_.pid)));
+  add(v1::UndoItem::NETWORK_LOCK, std::to_string(container_.pid), TRY(StartTimeOf(container_.pid)));
   add(v1::UndoItem::FROZEN_CGROUP, cgroup);
   return save_();
 }
@@ -257,8 +256,8 @@ Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
   const v1::Relay own_relay =
       TRY(PrepareOwnRelay(node_, container_, record_.lineage().id(), *peer_));
   if (IsAddressMode(record_.migration().options())) {
-    *record_.mutable_address_move() = TRY(PlanAddressMove(
-        node_, container_, record_.lineage().id(), record_.migration().peer()));
+    *record_.mutable_address_move() =
+        TRY(PlanAddressMove(node_, container_, record_.lineage().id(), record_.migration().peer()));
   }
   TRY(RegisterFreeze(cgroup, own_relay));
   TRY(WaitForExecsToEnd(container_.pid, cgroup));
@@ -348,8 +347,8 @@ Result<> SourceSteps::SendFinalFiles(const std::stop_token& stop) {
 }
 
 Result<> SourceSteps::Freeze(const std::stop_token& stop) {
-  watchdog_ = TRY(
-      Watchdog::Start({Watchdog::DefaultProgram(), node_.config().state_dir, record_id_}));
+  watchdog_ =
+      TRY(Watchdog::Start({Watchdog::DefaultProgram(), node_.config().state_dir, record_id_}));
   const std::string image = TRY(node_.MigrationDirectory(record_id_)) + "/image";
   std::error_code error;
   std::filesystem::create_directories(image, error);

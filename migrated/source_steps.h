@@ -94,7 +94,7 @@ class SourceSteps {
   std::vector<std::string> watched_paths_;
   Save last_check_ = [] { return Result<>(); };
   bool leave_paused_ = false;
-  std::unique_ptr<Watchdog> watchdog_;  // from before the freeze to its end
+  std::unique_ptr<Watchdog> watchdog_;    // from before the freeze to its end
   std::optional<SourceTraffic> traffic_;  // from before the freeze on
   std::optional<FrozenCgroup> frozen_;
   std::chrono::steady_clock::time_point freeze_start_{};

@@ -184,8 +184,7 @@ void SourceTraffic::ReleaseOrigins() {
   v1::ReleaseHoldRequest request;
   request.set_migration_id(record_.migration().id());
   for (const v1::Relay& relay : record_.lineage().relays()) {
-    PeerClient* origin =
-        relay.origin_node() == node_.config().node_name ? nullptr : Origin(relay);
+    PeerClient* origin = relay.origin_node() == node_.config().node_name ? nullptr : Origin(relay);
     if (origin == nullptr) {
       continue;
     }

@@ -1,5 +1,5 @@
-// The part of TargetMigration (target_migration.h) that takes in what the source ships: image, files,
-// checkpoint.
+// The part of TargetMigration (target_migration.h) that takes in what the source ships: image,
+// files, checkpoint.
 #include <fcntl.h>
 
 #include <condition_variable>

@@ -133,8 +133,8 @@ void HoldPump::AcceptAll() {
       std::this_thread::sleep_for(kBurstGap);
     }
     const auto begin = held_.begin() + static_cast<std::ptrdiff_t>(first);
-    queue_.Accept({begin, begin + static_cast<std::ptrdiff_t>(
-                                      std::min(kBurst, held_.size() - first))});
+    queue_.Accept(
+        {begin, begin + static_cast<std::ptrdiff_t>(std::min(kBurst, held_.size() - first))});
   }
   held_.clear();
   held_bytes_ = 0;

@@ -39,8 +39,8 @@ struct RuleDeleter {
 // Made and removed in one transaction: no trace whether it succeeds or not.
 Result<bool> HasNativeStatement() {
   const std::string table = "ip migrate_queue_probe";
-  auto added = RunNft("add table " + table + "\nadd chain " + table + " enqueue\nadd rule " + table +
-                      " enqueue " + QueueRuleText(0) + "\ndelete table " + table + "\n");
+  auto added = RunNft("add table " + table + "\nadd chain " + table + " enqueue\nadd rule " +
+                      table + " enqueue " + QueueRuleText(0) + "\ndelete table " + table + "\n");
   if (!added && added.error().code != ErrorCode::kNotFound) {
     return Error(std::move(added).error());
   }

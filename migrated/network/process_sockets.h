@@ -16,9 +16,9 @@ namespace migrate {
 Result<> ForEachSocket(const std::vector<int>& processes,
                        const std::function<void(FdRef socket)>& visit);
 
-// Restored connections get their full segment size back, and what one had not sent yet is sent now. CRIU hands it to the kernel while the
-// network is locked, where it stays until something pushes: a client that waits for it would wait
-// for a timer of a second. The number of connections pushed.
+// Restored connections get their full segment size back, and what one had not sent yet is sent now.
+// CRIU hands it to the kernel while the network is locked, where it stays until something pushes: a
+// client that waits for it would wait for a timer of a second. The number of connections pushed.
 Result<int> PushUnsent(const std::vector<int>& processes);
 
 // How many connections have urgent data (MSG_OOB) that nobody has read: CRIU cannot carry it.

@@ -29,9 +29,9 @@ bool FinishAtStart(const CommandLine& line, int& status);
 // one.
 bool AbandonPendingRestore(const CommandLine& line);
 
-// Before the `start` of a container that lives here after a move and was stopped: the tunnels of its
-// relays (standing_plan.h) are set up in the new network namespace. A failure is logged and does
-// not keep the container from starting.
+// Before the `start` of a container that lives here after a move and was stopped: the tunnels of
+// its relays (standing_plan.h) are set up in the new network namespace. A failure is logged and
+// does not keep the container from starting.
 void ReconnectRelays(const CommandLine& line);
 
 // The hooks' own commands; the container's state (OCI) comes on stdin.
