@@ -263,6 +263,9 @@ Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
   TRY(WaitForExecsToEnd(container_.pid, cgroup));
   const OwnedFd netns = TRY(OpenNetns(container_.pid));
   TRY(traffic_->HoldNew(netns, stop));
+  if (!traffic_->holds()) {
+    Warn("packets that came during the move were dropped: this kernel cannot hold them (NFQUEUE)");
+  }
   TRY(traffic_->HoldAll(netns));
   freeze_start_ = traffic_->held_since();
   frozen_ = TRY(FrozenCgroup::Freeze(cgroup));

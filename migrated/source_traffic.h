@@ -48,6 +48,8 @@ class SourceTraffic {
 
   // From when on nothing reached the container.
   std::chrono::steady_clock::time_point held_since() const { return held_since_; }
+  // False: this kernel cannot, and drops.
+  bool holds() const { return holds_; }
   const std::vector<StandIn>& stand_ins() const { return stand_ins_; }
 
   // After the hand-off. What was held here; the origins are told to let go as well.

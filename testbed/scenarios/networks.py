@@ -1,5 +1,6 @@
 """A user-defined network with a fixed address, outbound connections, and new connections through the old host."""
 
+import re
 import subprocess
 
 from common import expect, move, start
@@ -158,3 +159,26 @@ def scenario_network_with_ipv6(tb):
         client.wait_for_replies(20)
         totals = client.stop()
         expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def segment_sizes(host):
+    """Of the established connections in the container's network, as its kernel would send now."""
+    pid = str(host.inspect("redis1")["State"]["Pid"])
+    shown = host.exec("nsenter", "-t", pid, "--net", "ss", "-tin", "state", "established")
+    return sorted(int(size) for size in re.findall(r"\bmss:(\d+)", shown))
+
+
+def scenario_segments_keep_their_size(tb):
+    """CRIU leaves restored connections with segments of 524 bytes."""
+    tb.load("redis")
+    start(tb)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379"])
+    client = Client(tb.client, tb.a.ip, 6379)
+    tb.on_cleanup(client.close)
+    client.wait_for_replies(20)
+    before = segment_sizes(tb.a)
+    expect("connections", len(before), 1)
+    for source in (tb.a, tb.b):
+        move(source, tb.peer_of(source), "redis1")
+        client.wait_for_replies(20)
+        expect("segment sizes", segment_sizes(tb.peer_of(source)), before)
