@@ -15,6 +15,7 @@ namespace migrate {
 namespace {
 
 namespace fs = std::filesystem;
+constexpr const char* kCpusFile = "cpuset.cpus";
 using Clock = std::chrono::steady_clock;
 using std::chrono::milliseconds;
 
@@ -54,14 +55,16 @@ struct Hierarchy {
 };
 
 // A line is: id parent major:minor root mount-point options [tags...] - type source super-options
-std::optional<Hierarchy> FindMount(std::string_view mountinfo, bool unified) {
+// No controller: the unified hierarchy.
+std::optional<Hierarchy> FindMount(std::string_view mountinfo, std::string_view controller) {
   for (const std::string& line : Split(mountinfo, '\n')) {
     const auto words = Split(line, ' ');
     const auto dash = std::find(words.begin(), words.end(), "-");
     if (words.size() < 6 || words.end() - dash < 4) {
       continue;
     }
-    if (unified ? dash[1] == "cgroup2" : dash[1] == "cgroup" && HasWord(dash[3], "freezer")) {
+    if (controller.empty() ? dash[1] == "cgroup2"
+                           : dash[1] == "cgroup" && HasWord(dash[3], controller)) {
       return Hierarchy{Unescape(words[3]), Unescape(words[4])};
     }
   }
@@ -69,7 +72,7 @@ std::optional<Hierarchy> FindMount(std::string_view mountinfo, bool unified) {
 }
 
 // A line of /proc/PID/cgroup is: number:controllers:path; the unified hierarchy has no controllers.
-std::optional<std::string> FindPath(std::string_view cgroups, bool unified) {
+std::optional<std::string> FindPath(std::string_view cgroups, std::string_view controller) {
   for (const std::string& line : Split(cgroups, '\n')) {
     const auto first = line.find(':');
     const auto second = line.find(':', first + 1);
@@ -77,7 +80,7 @@ std::optional<std::string> FindPath(std::string_view cgroups, bool unified) {
       continue;
     }
     const std::string controllers = line.substr(first + 1, second - first - 1);
-    if (unified ? line.starts_with("0::") : HasWord(controllers, "freezer")) {
+    if (controller.empty() ? line.starts_with("0::") : HasWord(controllers, controller)) {
       return line.substr(second + 1);
     }
   }
@@ -137,14 +140,20 @@ Result<std::vector<int>> List(const fs::path& cgroup, const char* file) {
   return numbers;
 }
 
-}  // namespace
+struct FoundCgroup {
+  fs::path path;
+  bool is_root = false;
+};
 
-Result<fs::path> FindFreezerCgroup(int pid, std::string_view container_id, const fs::path& proc) {
+// The cgroup of `pid` in the v1 hierarchy of the controller, else in the unified one.
+Result<std::optional<FoundCgroup>> FindCgroup(int pid, std::string_view controller,
+                                              std::string_view container_id,
+                                              const fs::path& proc) {
   const auto cgroups = TRY(ReadSmallFile(proc / std::to_string(pid) / "cgroup"));
   const auto mountinfo = TRY(ReadSmallFile(proc / "self" / "mountinfo"));
-  for (const bool unified : {false, true}) {
-    const auto mount = FindMount(mountinfo, unified);
-    const auto path = FindPath(cgroups, unified);
+  for (const std::string_view hierarchy : {controller, std::string_view()}) {
+    const auto mount = FindMount(mountinfo, hierarchy);
+    const auto path = FindPath(cgroups, hierarchy);
     if (!mount || !path) {
       continue;
     }
@@ -154,16 +163,83 @@ Result<fs::path> FindFreezerCgroup(int pid, std::string_view container_id, const
     if (!below.empty() && *below.begin() == "..") {
       continue;  // outside of what is mounted here
     }
-    fs::path found = (mount->mount_point / below).lexically_normal();
-    if (below.empty() || below == ".") {
-      return MakeError(
-          ErrorCode::kFailedPrecondition,
-          "process " + std::to_string(pid) + " is in the root cgroup, which cannot be frozen");
-    }
-    return found;
+    return FoundCgroup{(mount->mount_point / below).lexically_normal(),
+                       below.empty() || below == "."};
   }
-  return MakeError(ErrorCode::kFailedPrecondition,
-                   "no cgroup freezer is mounted for process " + std::to_string(pid));
+  return std::optional<FoundCgroup>();
+}
+
+}  // namespace
+
+Result<fs::path> FindFreezerCgroup(int pid, std::string_view container_id, const fs::path& proc) {
+  const auto found = TRY(FindCgroup(pid, "freezer", container_id, proc));
+  if (!found) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "no cgroup freezer is mounted for process " + std::to_string(pid));
+  }
+  if (found->is_root) {
+    return MakeError(
+        ErrorCode::kFailedPrecondition,
+        "process " + std::to_string(pid) + " is in the root cgroup, which cannot be frozen");
+  }
+  return found->path;
+}
+
+Result<std::optional<fs::path>> FindControllerCgroup(int pid, std::string_view controller,
+                                                     std::string_view container_id,
+                                                     std::string_view file, const fs::path& proc) {
+  const auto found = TRY(FindCgroup(pid, controller, container_id, proc));
+  std::error_code error;
+  if (!found || found->is_root || !fs::exists(found->path / file, error)) {
+    return std::optional<fs::path>();
+  }
+  return std::optional(found->path);
+}
+
+Result<std::vector<CpusetState>> ReadCpusets(const fs::path& cgroup) {
+  std::vector<CpusetState> states;
+  const auto add = [&](const fs::path& directory) -> Result<> {
+    std::string cpus = TRY(ReadSmallFile(directory / kCpusFile));
+    cpus.erase(cpus.find_last_not_of(" \n") + 1);
+    states.push_back({directory, std::move(cpus)});
+    return {};
+  };
+  TRY(add(cgroup));
+  std::error_code error;
+  for (fs::recursive_directory_iterator it(cgroup, error), end; !error && it != end;
+       it.increment(error)) {
+    if (it->is_directory(error)) {
+      static_cast<void>(add(it->path()));  // may vanish, or have no such controller
+    }
+  }
+  return states;
+}
+
+Result<> ConfineCpusets(const std::vector<CpusetState>& states, int cpu) {
+  // v1: no cgroup may have less than those below it, so the lowest come first.
+  for (auto it = states.rbegin(); it != states.rend(); ++it) {
+    std::error_code error;
+    if (!it->cpus.empty() || it == states.rend() - 1) {
+      const auto written = WriteControlFile(it->cgroup / kCpusFile, std::to_string(cpu));
+      if (!written && fs::exists(it->cgroup, error)) {
+        return written;
+      }
+    }
+  }
+  return {};
+}
+
+Result<> RestoreCpusets(const std::vector<CpusetState>& states) {
+  Result<> first_failure;
+  for (const CpusetState& state : states) {
+    std::error_code error;
+    const auto written = WriteControlFile(state.cgroup / kCpusFile,
+                                          state.cpus.empty() ? std::string("\n") : state.cpus);
+    if (!written && first_failure && fs::exists(state.cgroup, error)) {
+      first_failure = written;
+    }
+  }
+  return first_failure;
 }
 
 bool IsV1Freezer(const fs::path& cgroup) {

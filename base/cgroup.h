@@ -1,4 +1,4 @@
-// The freezer cgroup of a container: where it is, freezing, thawing, listing and killing. The only
+// The cgroups of a container: freezing, thawing, listing, killing, confining to a CPU. The only
 // file that writes to cgroup files. Handles cgroup v1 (freezer hierarchy) and the unified v2.
 //
 // FrozenCgroup owns one freeze and undoes it when it is destroyed, unless released. After a crash a
@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -21,6 +22,27 @@ namespace migrate {
 // have put its init into a cgroup of its own below.
 Result<std::filesystem::path> FindFreezerCgroup(int pid, std::string_view container_id = {},
                                                 const std::filesystem::path& proc = "/proc");
+
+// The same for any other controller, if its cgroup is not the root and has `file`: the v1 hierarchy
+// of the controller, else the unified one.
+Result<std::optional<std::filesystem::path>> FindControllerCgroup(
+    int pid, std::string_view controller, std::string_view container_id, std::string_view file,
+    const std::filesystem::path& proc = "/proc");
+
+// What a cgroup's cpuset.cpus says, as it stands there; empty: what the parent has (v2).
+struct CpusetState {
+  std::filesystem::path cgroup;
+  std::string cpus;
+
+  bool operator==(const CpusetState&) const = default;
+};
+
+// Of the cgroup and those below it, parents first.
+Result<std::vector<CpusetState>> ReadCpusets(const std::filesystem::path& cgroup);
+// Leaves them one CPU. Tasks move at once, frozen or not.
+Result<> ConfineCpusets(const std::vector<CpusetState>& states, int cpu);
+// Puts back what ReadCpusets found. Cgroups that are gone are fine.
+Result<> RestoreCpusets(const std::vector<CpusetState>& states);
 
 // True for a v1 freezer cgroup, where frozen tasks are in an uninterruptible sleep.
 bool IsV1Freezer(const std::filesystem::path& cgroup);
@@ -38,6 +60,9 @@ class FrozenCgroup {
 
   // Thaws a cgroup that may be frozen by somebody who is gone. A cgroup that is gone is fine.
   static Result<> Thaw(const std::filesystem::path& cgroup);
+
+  // Nothing is frozen: where a freeze is to be handed over and there is none.
+  static FrozenCgroup None() { return FrozenCgroup({}); }
 
   FrozenCgroup(FrozenCgroup&& other) noexcept;
   FrozenCgroup& operator=(FrozenCgroup&& other) noexcept;

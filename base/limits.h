@@ -48,9 +48,25 @@ inline constexpr std::size_t kMaxCriuImageBytes = 256 * 1024 * 1024;  // one wit
 // Freezer.
 inline constexpr auto kFreezeTimeout = 10s;
 
+// Tracing.
+inline constexpr auto kWaitTick = 10ms;           // a wait for stops looks up this often
+inline constexpr auto kRemoteCallTimeout = 2s;    // of one stop of a call into a task
+inline constexpr auto kSeizeTimeout = 2s;         // all tasks of a container
+inline constexpr auto kSignalHold = 20ms;         // of CPU time, for a syscall boundary
+inline constexpr std::size_t kMaxHeldSignals = 64;  // per task
+inline constexpr int kMaxVdsoSteps = 20000;         // single steps to leave a clock function
+inline constexpr int kVdsoFreezeTries = 50;         // freezes until no task is in the middle of one
+
 // Search for the paths of inotify watches.
 inline constexpr auto kWatchSearchTimeout = 5s;
 inline constexpr std::size_t kWatchSearchEntries = 2'000'000;
+
+// Recording: one CPU (recorder/serialize.h) and its watchdog (recorder/starvation.h).
+inline constexpr auto kCpuLoadSample = 50ms;      // how long the CPUs are watched to choose one
+inline constexpr auto kStarvationPoll = 5ms;
+inline constexpr auto kStarvationLimit = 20ms;    // a task waits while another computes
+inline constexpr auto kMonopolyLimit = 500ms;     // the same, the other one makes system calls
+inline constexpr int kRunnableTasksNoted = 4;     // more at once are worth a word before
 
 // File trees.
 inline constexpr std::size_t kMaxPathBytes = 4096;
@@ -59,5 +75,16 @@ inline constexpr std::size_t kMaxXattrsPerEntry = 256;
 inline constexpr std::int64_t kMaxFileBytes = std::int64_t{1} << 44;  // 16 TiB
 inline constexpr std::size_t kMinDeltaBlockBytes = 64 * 1024;
 inline constexpr std::size_t kMaxDeltaBlocksPerFile = 65536;
+
+// Event log (proto/event_layout.h bounds frames; these bound events, chunks and the writer).
+inline constexpr std::size_t kMaxSpansPerEvent = std::size_t{1} << 20;
+inline constexpr std::size_t kMaxTasksWithData = 64;  // between their data frames and the syscall
+inline constexpr std::size_t kLogChunkBytes = 1024 * 1024;  // of frames: then a chunk is closed
+// A chunk ends between events only, so one that holds the largest syscall is that much larger.
+inline constexpr std::size_t kMaxLogChunkBytes = 80 * 1024 * 1024;
+inline constexpr auto kLogChunkAge = 20ms;  // an older one is closed though it is small
+inline constexpr std::size_t kMaxLogQueueBytes = 64 * 1024 * 1024;  // closed, not yet written
+inline constexpr auto kLogQueueWait = 1s;     // for room in it, before the recording ends
+inline constexpr auto kLogFollowPause = 50ms;  // `migrate log --follow` looks for more this often
 
 }  // namespace migrate::limits

@@ -11,56 +11,19 @@
 #include <fcntl.h>
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 #include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 
-#include "base/cgroup.h"
 #include "base/file_util.h"
+#include "recorder/process_scan.h"
 
 namespace migrate {
 namespace {
 
 namespace fs = std::filesystem;
-
-struct Process {
-  int pid = 0;
-  int parent = 0;
-  int tracer = 0;
-  std::string name;
-
-  fs::path directory() const { return "/proc/" + std::to_string(pid); }
-  std::string Label() const { return name + " (pid " + std::to_string(pid) + ")"; }
-};
-
-std::string StatusField(std::string_view status, std::string_view key) {
-  const auto at = status.find("\n" + std::string(key) + ":");
-  if (at == std::string_view::npos) {
-    return {};
-  }
-  const auto begin = status.find_first_not_of("\t ", at + key.size() + 2);
-  const auto end = status.find('\n', begin);
-  return std::string(status.substr(begin, end - begin));
-}
-
-int ToInt(std::string_view text) {
-  int value = 0;
-  std::from_chars(text.data(), text.data() + text.size(), value);
-  return value;
-}
-
-std::optional<Process> ReadProcess(int pid) {
-  const auto text = ReadSmallFile("/proc/" + std::to_string(pid) + "/status");
-  if (!text) {
-    return std::nullopt;  // it has just ended
-  }
-  const std::string status = "\n" + *text;
-  return Process{pid, ToInt(StatusField(status, "PPid")), ToInt(StatusField(status, "TracerPid")),
-                 StatusField(status, "Name")};
-}
 
 std::string CommandLine(const Process& process) {
   std::string command = ReadSmallFile(process.directory() / "cmdline").value_or(std::string());
@@ -172,11 +135,10 @@ class Inspection {
   }
 
   void CheckNamespaces(const Process& process) {
-    std::error_code error;
+    const Process init{.pid = init_pid_};
     const auto differs = [&](const char* kind) {
-      const auto own = fs::read_symlink(process.directory() / "ns" / kind, error);
-      const auto inits =
-          fs::read_symlink("/proc/" + std::to_string(init_pid_) + "/ns/" + kind, error);
+      const std::string own = process.Namespace(kind);
+      const std::string inits = init.Namespace(kind);
       return !own.empty() && !inits.empty() && own != inits;
     };
     if (differs("pid")) {
@@ -203,57 +165,60 @@ class Inspection {
   }
 
   void CheckMappings(const Process& process) {
-    const auto maps = ReadSmallFile(process.directory() / "maps", 256 * 1024 * 1024);
-    if (!maps) {
-      return;
-    }
-    if (maps->find("/secretmem") != std::string::npos) {
-      Add("SECRET_MEMORY", process.Label(),
-          "has memory that is hidden from the kernel (memfd_secret)", kStopUsingIt);
-    }
-    if (maps->find("anon_inode:[io_uring]") != std::string::npos) {
-      // Mapped rings outlive their descriptor.
-      Add("IO_URING", process.Label(), "uses an io_uring instance", kFileRules[0].remedy);
+    for (const FileMapping& mapping : ReadMappings(process)) {
+      if (mapping.name.starts_with("/secretmem")) {
+        Add("SECRET_MEMORY", process.Label(),
+            "has memory that is hidden from the kernel (memfd_secret)", kStopUsingIt);
+      }
+      if (mapping.name.starts_with("anon_inode:[io_uring]")) {
+        // Mapped rings outlive their descriptor.
+        Add("IO_URING", process.Label(), "uses an io_uring instance", kFileRules[0].remedy);
+      }
     }
   }
 
   void CheckFiles(const Process& process) {
-    std::error_code error;
-    for (const auto& entry : fs::directory_iterator(process.directory() / "fd", error)) {
-      const std::string link = fs::read_symlink(entry.path(), error).string();
-      if (link.starts_with("socket:")) {
-        CheckSocket(process, ToInt(entry.path().filename().string()));
-      } else if (link.starts_with("anon_inode:")) {
-        CheckAnonymous(process, link);
-      } else if (link.starts_with("/secretmem")) {
+    for (const Descriptor& file : ReadDescriptors(process)) {
+      if (file.link.starts_with("socket:")) {
+        CheckSocket(process, file.number);
+      } else if (file.link.starts_with("anon_inode:")) {
+        CheckAnonymous(process, file);
+      } else if (file.link.starts_with("/secretmem")) {
         Add("SECRET_MEMORY", process.Label(), "holds hidden memory (memfd_secret)", kStopUsingIt);
       } else {
-        CheckDevice(process, entry.path(), link);
+        CheckDevice(process, file);
       }
-      error.clear();
     }
   }
 
-  void CheckAnonymous(const Process& process, std::string_view link) {
+  static std::string Number(const Descriptor& file) {
+    return " (descriptor " + std::to_string(file.number) + ")";
+  }
+
+  void CheckAnonymous(const Process& process, const Descriptor& file) {
+    const std::string_view link = file.link;
     for (const FileRule& rule : kFileRules) {
       if (link.starts_with(rule.prefix)) {
-        Add(rule.code, process.Label(), std::string("uses ") + rule.what, rule.remedy);
+        Add(rule.code, process.Label(), std::string("uses ") + rule.what + Number(file),
+            rule.remedy);
         return;
       }
     }
     if (!StartsWithAny(link.substr(std::string_view("anon_inode:").size()), kAnonymousThatMove)) {
       Add("UNSUPPORTED_FILE", process.Label(),
-          "holds a descriptor of a kind that cannot be moved: " + std::string(link), kStopUsingIt);
+          "holds a descriptor of a kind that cannot be moved: " + file.link + Number(file),
+          kStopUsingIt);
     }
   }
 
-  void CheckDevice(const Process& process, const fs::path& fd, const std::string& link) {
+  void CheckDevice(const Process& process, const Descriptor& file) {
     struct stat info {};
-    if (stat(fd.c_str(), &info) != 0 || !(S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) ||
+    const fs::path path = process.directory() / "fd" / std::to_string(file.number);
+    if (stat(path.c_str(), &info) != 0 || !(S_ISCHR(info.st_mode) || S_ISBLK(info.st_mode)) ||
         (S_ISCHR(info.st_mode) && IsStandardDevice(info.st_rdev))) {
       return;
     }
-    Add("DEVICE", process.Label(), "has the device " + link + " open",
+    Add("DEVICE", process.Label(), "has the device " + file.link + " open" + Number(file),
         "close it; a device belongs to this host");
   }
 
@@ -317,16 +282,6 @@ class Inspection {
   std::set<std::pair<std::string, std::string>> reported_;
   std::vector<Blocker> blockers_;
 };
-
-std::vector<Process> ReadProcesses(const fs::path& cgroup) {
-  std::vector<Process> processes;
-  for (const int pid : CgroupProcesses(cgroup).value_or(std::vector<int>())) {
-    if (auto process = ReadProcess(pid)) {
-      processes.push_back(*std::move(process));
-    }
-  }
-  return processes;
-}
 
 }  // namespace
 

@@ -12,7 +12,6 @@
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
@@ -20,6 +19,7 @@
 #include <functional>
 
 #include "base/owned_fd.h"
+#include "recorder/test_child.h"
 #include "recorder/watched_paths.h"
 
 namespace migrate {
@@ -31,41 +31,6 @@ using ::testing::ElementsAre;
 using ::testing::Field;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-
-// A child that does something and then waits to be killed.
-class Child {
- public:
-  explicit Child(const std::function<bool()>& act) {
-    std::array<int, 2> ready{};
-    EXPECT_EQ(pipe(ready.data()), 0);
-    pid_ = fork();
-    if (pid_ == 0) {
-      const char answer = act() ? 'y' : 'n';
-      if (write(ready[1], &answer, 1) == 1) {
-        for (;;) {
-          pause();
-        }
-      }
-      _exit(1);
-    }
-    close(ready[1]);
-    char answer = 'n';
-    able_ = read(ready[0], &answer, 1) == 1 && answer == 'y';
-    close(ready[0]);
-  }
-  ~Child() {
-    kill(pid_, SIGKILL);
-    waitpid(pid_, nullptr, 0);
-  }
-  Child(const Child&) = delete;
-  Child& operator=(const Child&) = delete;
-  pid_t pid() const { return pid_; }
-  bool able() const { return able_; }  // false: this kernel refused the call
-
- private:
-  pid_t pid_ = -1;
-  bool able_ = false;
-};
 
 class InspectTest : public ::testing::Test {
  protected:
