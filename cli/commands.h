@@ -3,6 +3,9 @@
 
 #include <signal.h>
 
+#include <cstdint>
+#include <limits>
+#include <optional>
 #include <string>
 
 #include "cli/client.h"
@@ -26,6 +29,12 @@ struct MoveCommand {
   v1::MigrationOptions options;
 };
 
+struct RecordCommand {
+  v1::RecordRequest request;
+};
+ExitCode RunRecord(const Client& client, const RecordCommand& command,
+                   const OutputOptions& output);
+
 ExitCode RunMove(const Client& client, const MoveCommand& command, const OutputOptions& output);
 ExitCode RunPreflight(const Client& client, const MoveCommand& command,
                       const OutputOptions& output);
@@ -41,6 +50,21 @@ ExitCode RunRelayRemove(const Client& client, const v1::RemoveRelayRequest& requ
 ExitCode RunResolve(const Client& client, const v1::ResolveMigrationRequest& request,
                     const OutputOptions& output);
 ExitCode RunNode(const Client& client, const OutputOptions& output);
+
+struct LogCommand {
+  std::string directory;  // of a recording
+  bool follow = false;
+  bool stats = false;
+  bool json = false;
+  std::optional<std::uint32_t> task = {};
+  std::string syscall;  // empty: all
+  std::uint64_t from = 0;
+  std::uint64_t to = std::numeric_limits<std::uint64_t>::max();
+  std::size_t string_size = 32;
+};
+ExitCode RunLog(const LogCommand& command);
+// Empty: to standard output.
+ExitCode RunSeccompProfile(const std::string& out);
 
 // SIGINT and SIGTERM wait for WatchToEnd, also in the threads that gRPC starts later: one that does
 // not block them would take them. Call it before the first use of gRPC.

@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
+#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -32,7 +33,8 @@ constexpr const char* kExitCodes =
     "9 version mismatch. Any code but 1 and 7 promises that the container runs on the source.";
 
 constexpr std::array kCommands = {"move",  "preflight", "status", "list", "abort",
-                                  "relay", "resolve",   "gc",     "node"};
+                                  "relay", "resolve",   "gc",     "node", "seccomp-profile",
+                                  "record", "log"};
 
 struct Arguments {
   std::string socket = "/run/migrated/migrated.sock";
@@ -44,12 +46,15 @@ struct Arguments {
   std::string bandwidth;
   std::string deadline;
   std::string id;
+  std::string out;
   bool watch = false;
   bool active = false;
   bool remove = false;
   bool moved = false;
+  LogCommand log;
   v1::RemoveRelayRequest relay;
   v1::ResolveMigrationRequest resolve;
+  RecordCommand record;
 };
 
 template <auto Parse>
@@ -159,6 +164,74 @@ void AddResolveCommand(CLI::App& app, Arguments& arguments) {
       "(--run-here), or that it runs there or may be lost (--end-here); asked for on a terminal");
 }
 
+void AddRecordCommand(CLI::App& app, Arguments& arguments) {
+  auto* record = app.add_subcommand(
+      "record",
+      "a checkpoint, and the log of everything that the container does from then on, into a\n"
+      "directory of this host; the container goes on. `migrate log DIR` reads it");
+  v1::RecordRequest& request = arguments.record.request;
+  const auto set_flag = [&](const char* name, void (v1::RecordRequest::*setter)(bool),
+                            const char* help) {
+    record->add_flag_function(
+        name, [&request, setter](std::int64_t) { (request.*setter)(true); }, help);
+  };
+  record
+      ->add_option_function<std::string>(
+          "CTR", [&request](const std::string& name) { request.set_container(name); },
+          "name or id of a running container")
+      ->required();
+  record
+      ->add_option_function<std::string>(
+          "--out",
+          [&request](const std::string& path) {
+            request.set_directory(std::filesystem::absolute(path).lexically_normal());
+          },
+          "the directory, made, or empty")
+      ->required();
+  record->add_option_function<double>(
+            "--seconds",
+            [&request](double seconds) {
+              request.set_duration_ms(static_cast<std::uint64_t>(seconds * 1000));
+            },
+            "how long; without it until Ctrl-C")
+      ->check(CLI::PositiveNumber);
+  record->add_option_function<int>(
+            "--cpu", [&request](int cpu) { request.set_cpu_plus_one(cpu + 1); },
+            "the CPU that the container runs on meanwhile (default: the idlest)")
+      ->check(CLI::NonNegativeNumber);
+  record->add_option_function<int>(
+            "--compression",
+            [&request](int level) { request.set_compression_level(level == 0 ? -1 : level); },
+            "zstd level of the log, 0 to 19 (default 1)")
+      ->check(CLI::Range(0, 19));
+  set_flag("--without-files", &v1::RecordRequest::set_without_files,
+           "do not copy the container's files (then it can be replayed here only)");
+  set_flag("--slow-clocks", &v1::RecordRequest::set_slow_clocks,
+           "clock readings become system calls");
+  set_flag("--trap-tsc", &v1::RecordRequest::set_trap_tsc,
+           "also log rdtsc instructions; clock readings become system calls");
+  set_flag("--file-reads", &v1::RecordRequest::set_log_own_copies,
+           "also log what is read from files that a replica has as well");
+  set_flag("--inputs", &v1::RecordRequest::set_log_input_bytes,
+           "also log what the container writes and sends");
+}
+
+void AddLogCommand(CLI::App& app, Arguments& arguments) {
+  LogCommand& log = arguments.log;
+  auto* command = app.add_subcommand(
+      "log", "print what was recorded, a line for each event as strace would; needs no daemon.\n"
+             "Exit codes here: 0; 1 the log is corrupt or cannot be read; 2 there is none");
+  command->add_option("DIR", log.directory, "directory of a recording")->required();
+  command->add_flag("--follow,-f", log.follow, "wait for more until the recording ends");
+  command->add_option("--task,-t", log.task, "only events of this task (id inside the container)");
+  command->add_option("--syscall", log.syscall, "only this syscall");
+  command->add_option("--from", log.from, "first LSN");
+  command->add_option("--to", log.to, "last LSN");
+  command->add_flag("--stats", log.stats,
+                    "instead of the events: counts, errors and bytes of each kind, rates, tasks");
+  command->add_option("-s", log.string_size, "bytes shown of each string")->capture_default_str();
+}
+
 void AddCommands(CLI::App& app, Arguments& arguments) {
   auto* move = app.add_subcommand("move", "move a container (the default: migrate CTR HOST)");
   AddMoveOptions(*move, arguments, true);
@@ -180,11 +253,18 @@ void AddCommands(CLI::App& app, Arguments& arguments) {
   abort->add_option("ID", arguments.id, "id of the migration")->required();
   AddRelayCommands(app, arguments);
   AddResolveCommand(app, arguments);
+  AddRecordCommand(app, arguments);
   auto* gc = app.add_subcommand("gc", "show, or remove, what dead migrations left on this host");
   gc->add_flag("--remove", arguments.remove, "remove it");
   gc->add_flag("--moved", arguments.moved,
                "also the stopped containers that moved away, and their relays");
   app.add_subcommand("node", "what this host can do, and what keeps it from migrating");
+  auto* profile = app.add_subcommand(
+      "seccomp-profile",
+      "for `docker run --security-opt seccomp=FILE`: Docker's default, without what cannot be\n"
+      "recorded; programs find other ways. Needs no daemon");
+  profile->add_option("--out", arguments.out, "write it to this file instead of printing it");
+  AddLogCommand(app, arguments);
   app.require_subcommand(1);
 }
 
@@ -207,7 +287,14 @@ OutputOptions Output(const Arguments& arguments) {
 
 ExitCode Dispatch(const CLI::App& app, Arguments& arguments) {
   const std::string name = app.get_subcommands().front()->get_name();
-  if ((name == "move" && !arguments.move.detach) || (name == "status" && arguments.watch)) {
+  if (name == "seccomp-profile") {
+    return RunSeccompProfile(arguments.out);
+  }
+  if (name == "log") {
+    arguments.log.json = Output(arguments).json;
+    return RunLog(arguments.log);
+  }
+  if (name == "record" || (name == "move" && !arguments.move.detach) || (name == "status" && arguments.watch)) {
     BlockInterrupts();
   }
   const Client client = ConnectToDaemon(arguments.socket);
@@ -237,6 +324,9 @@ ExitCode Dispatch(const CLI::App& app, Arguments& arguments) {
   if (name == "relay") {
     const bool list = app.get_subcommand("relay")->got_subcommand("list");
     return list ? RunRelayList(client, output) : RunRelayRemove(client, arguments.relay, output);
+  }
+  if (name == "record") {
+    return RunRecord(client, arguments.record, output);
   }
   if (name == "resolve") {
     return RunResolve(client, arguments.resolve, output);

@@ -17,6 +17,9 @@ void PrintNode(const v1::Node& node) {
   for (const std::string& problem : node.problems()) {
     std::printf("problem    %s\n", problem.c_str());
   }
+  for (const std::string& limitation : node.limitations()) {
+    std::printf("limitation %s\n", limitation.c_str());
+  }
 }
 
 void PrintStatus(const v1::Migration& migration) {

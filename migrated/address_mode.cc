@@ -188,7 +188,7 @@ Result<> ShareOutConnections(Node& node, FdRef netns, v1::AddressMove& move, v1:
     relayed.insert(PeersOf(connection));
   }
   for (const v1::Relay& relay : lineage.relays()) {
-    const SourceFlows through = SortFlows(entries, {relay.relay_address()});
+    const SourceFlows through = SortFlows(entries, {relay.relay_address(), relay.relay_address6()});
     for (const auto& list : {through.translated, through.direct}) {
       for (const Connection& connection : list) {
         relayed.insert(PeersOf(connection));

@@ -94,6 +94,7 @@ Result<> Fault(FaultPoint point) {
       std::raise(SIGKILL);
       break;
     case Action::kFail:
+      spdlog::warn("fault point {}: fails", row.name);
       return MakeError(ErrorCode::kInternal, "fault point " + std::string(row.name), "FAULT_POINT");
     case Action::kWait:
       spdlog::warn("fault point {}: waiting {} ms", row.name, armed.wait.count());

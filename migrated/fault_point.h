@@ -41,9 +41,15 @@ enum class FaultPoint {
   kTargetConnected,
   kTargetResumed,
   kTargetActivated,
+  kOriginHoldsNew,
+  kOriginHolds,
+  kOriginRepointing,
+  kOriginRepointed,
+  kOriginReleasing,
 };
 
-enum class FaultSide { kSource, kTarget };
+// An origin is the host of a relay in a move between two others.
+enum class FaultSide { kSource, kTarget, kOrigin };
 
 struct FaultRow {
   FaultPoint point;
@@ -82,6 +88,13 @@ inline constexpr std::array kFaultTable = {
     FaultRow{FaultPoint::kTargetConnected, "target-connected", FaultSide::kTarget, "cutover", true},
     FaultRow{FaultPoint::kTargetResumed, "target-resumed", FaultSide::kTarget, "cutover", true},
     FaultRow{FaultPoint::kTargetActivated, "target-activated", FaultSide::kTarget, "cutover", true},
+    FaultRow{FaultPoint::kOriginHoldsNew, "origin-holds-new", FaultSide::kOrigin, "checkpoint",
+             false},
+    FaultRow{FaultPoint::kOriginHolds, "origin-holds", FaultSide::kOrigin, "checkpoint", false},
+    FaultRow{FaultPoint::kOriginRepointing, "origin-repointing", FaultSide::kOrigin, "cutover",
+             true},
+    FaultRow{FaultPoint::kOriginRepointed, "origin-repointed", FaultSide::kOrigin, "cutover", true},
+    FaultRow{FaultPoint::kOriginReleasing, "origin-releasing", FaultSide::kOrigin, "cutover", true},
 };
 
 // Reads MIGRATED_FAULTS; an unknown point or action is an error. To be called once, before threads.

@@ -237,12 +237,16 @@ class Collector {
   Result<> StrayGuard(FdRef host) {
     bool exists = false;
     TRY(InNetns(host, [&]() -> Result<> {
-      exists = TRY(NftTableExists("ip", kConntrackGuardTable));
+      exists = TRY(NftTableExists("ip", kConntrackGuardTable)) ||
+               TRY(NftTableExists("ip6", kConntrackGuardTable));
       return {};
     }));
     if (exists && !any_active_) {
       Item("guard", kConntrackGuardTable, "", [&] {
-        return InNetns(host, [] { return RemoveNftTable("ip", kConntrackGuardTable); });
+        return InNetns(host, []() -> Result<> {
+          TRY(RemoveNftTable("ip6", kConntrackGuardTable));
+          return RemoveNftTable("ip", kConntrackGuardTable);
+        });
       });
     }
     return {};

@@ -182,7 +182,21 @@ Result<> Journal::Put(const v1::MigrationRecord& record) {
 }
 
 Result<std::vector<v1::MigrationRecord>> Journal::Migrations() {
-  return Parse<v1::MigrationRecord>(TRY(Values("SELECT record FROM migrations ORDER BY seq")));
+  auto records =
+      TRY(Parse<v1::MigrationRecord>(TRY(Values("SELECT record FROM migrations ORDER BY seq"))));
+  std::erase_if(records, [](const v1::MigrationRecord& record) { return record.recording(); });
+  return records;
+}
+
+Result<std::vector<v1::MigrationRecord>> Journal::Recordings() {
+  auto records =
+      TRY(Parse<v1::MigrationRecord>(TRY(Values("SELECT record FROM migrations ORDER BY seq"))));
+  std::erase_if(records, [](const v1::MigrationRecord& record) { return !record.recording(); });
+  return records;
+}
+
+Result<> Journal::EraseRecording(const std::string& id) {
+  return PutRow("DELETE FROM migrations WHERE id = ?1 AND ?2 IS NOT NULL", id, "x");
 }
 
 Result<int> Journal::EraseEnded(std::size_t kept, std::chrono::seconds age) {

@@ -16,6 +16,7 @@
 #include "migrated/network/hold_queue.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/stand_in.h"
+#include "recorder/recording.h"
 
 namespace migrate {
 namespace {
@@ -139,6 +140,12 @@ Result<std::string> GiveBack(const v1::UndoItem& item) {
   return std::string();
 }
 
+Result<std::string> StopRecording(RecordingUndo::Kind kind, const v1::UndoItem& item,
+                                  std::string done) {
+  TRY(UndoRecording({kind, item.detail()}, item.name()));
+  return done;
+}
+
 }  // namespace
 
 Result<> WaitForCriuToEnd(const std::string& cgroup, const std::function<bool()>& cancelled) {
@@ -174,6 +181,14 @@ Result<std::optional<std::string>> UndoInKernel(const v1::UndoItem& item) {
               ? RemoveAddressRoute(TRY(OpenNetns(getpid())), item.name())
               : RemoveAddressTarget(TRY(OpenNetns(getpid())), item.name()));
       return std::optional(std::string());
+    case v1::UndoItem::SCHEDULING:
+      return std::optional(
+          TRY(StopRecording(RecordingUndo::Kind::kScheduling, item, "its old scheduling is back")));
+    case v1::UndoItem::VDSO:
+      return std::optional(
+          TRY(StopRecording(RecordingUndo::Kind::kVdso, item, "its clocks are as before")));
+    case v1::UndoItem::TSC:
+      return std::optional(TRY(StopRecording(RecordingUndo::Kind::kTsc, item, std::string())));
     default:
       return std::optional<std::string>();
   }

@@ -35,6 +35,7 @@ v1::TcpEndpointPair ToProto(const Connection& connection) {
 
 bool CameThrough(const v1::Relay& relay, const Connection& connection) {
   return connection.local_address == relay.relay_address() ||
+         connection.local_address == relay.relay_address6() ||
          std::any_of(relay.connections().begin(), relay.connections().end(),
                      [&](const auto& pair) { return Same(pair, connection); });
 }
@@ -131,6 +132,7 @@ Result<> LeaveSourceBehind(Node& node, v1::MigrationRecord& record, Progress& pr
   *left.mutable_lineage() = record.lineage();
   left.set_container_id(id);
   left.set_moved_away(true);
+  left.clear_relays_to_lead();
   left.set_location(record.migration().peer());
   left.set_network_mode(record.migration().options().network_mode());
   *left.mutable_since() = google::protobuf::util::TimeUtil::GetCurrentTime();
@@ -177,6 +179,7 @@ Result<> SettleLineage(Node& node, const v1::MigrationRecord& record) {
   here.set_moved_away(false);
   here.clear_location();
   here.clear_volumes();
+  *here.mutable_relays_to_lead() = record.relays_to_lead();
   TRY(node.journal().Put(here));
   return UpdateStandingPlan(node, here);
 }

@@ -18,7 +18,9 @@
 #include "migrated/fault_point.h"
 #include "migrated/journal.h"
 #include "migrated/node.h"
+#include "migrated/recordings.h"
 #include "migrated/registry.h"
+#include "migrated/relay_leads.h"
 #include "migrated/relays.h"
 #include "migrated/services.h"
 #include "migrated/ship/chunk_stream.h"
@@ -119,10 +121,13 @@ Result<> Serve(const Config& config) {
   }
   TRY(TakeOverFromWatchdogs(config.state_dir));
   Registry registry(node);
-  const std::unique_ptr<Services> services = TRY(Services::Start(node, registry));
+  Recordings recordings(node, registry);
+  TRY(recordings.Recover());  // before an operator can start one anew
+  const std::unique_ptr<Services> services = TRY(Services::Start(node, registry, recordings));
   TRY(registry.Recover());
   TRY(WriteStandingPlans(node));
   const AddressWatch addresses(node);
+  const RelayLeads leads(node);
   Loop loop(registry);
   spdlog::info("migrated {} as {}: operators on {}, peers on {}{}", MIGRATE_VERSION,
                config.node_name, config.control_socket, config.peer_listen,
@@ -136,7 +141,9 @@ Result<> Serve(const Config& config) {
 void ListFaultPoints() {
   for (const FaultRow& row : kFaultTable) {
     std::printf("%-16s %s %-10s %s\n", std::string(row.name).c_str(),
-                row.side == FaultSide::kSource ? "source" : "target",
+                row.side == FaultSide::kSource   ? "source"
+                : row.side == FaultSide::kTarget ? "target"
+                                                 : "origin",
                 std::string(row.phase).c_str(), row.after_commit ? "after" : "before");
   }
 }

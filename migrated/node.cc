@@ -13,6 +13,7 @@
 #include "base/subprocess.h"
 #include "migrated/compatibility.h"
 #include "migrated/docker/events.h"
+#include "migrated/foreign_limits.h"
 #include "migrated/hold_keeper.h"
 #include "recorder/checkpoint.h"
 
@@ -113,6 +114,15 @@ Result<std::string> Node::CriuVersion() const {
   return criu_version_;
 }
 
+Result<> Node::ForeignLimits() const {
+  const std::string program = TRY(CriuProgram());
+  const std::lock_guard lock(mutex_);
+  if (!foreign_limits_) {
+    foreign_limits_ = CheckForeignLimits(program);
+  }
+  return *foreign_limits_;
+}
+
 v1::Node Node::Describe() const {
   v1::Node node;
   node.set_name(config_.node_name);
@@ -131,6 +141,9 @@ v1::Node Node::Describe() const {
                                                            : config_.advertise_address);
   if (auto criu = CriuVersion()) {
     node.set_criu_version(*criu);
+    if (const Result<> limits = ForeignLimits(); !limits) {
+      node.add_limitations(limits.error().message);
+    }
   } else {
     node.add_problems("no usable CRIU: " + criu.error().message +
                       "; install it with scripts/setup, or set runtime.criu_path");

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,6 +38,10 @@ class Node {
   // The criu to use, by the configuration or in PATH.
   Result<std::string> CriuProgram() const;
 
+  // Whether CRIU can dump processes of other users than root here (foreign_limits.h). Found out once
+  // in the life of the daemon.
+  Result<> ForeignLimits() const;
+
   // Looks again: Docker may have been restarted, CRIU installed.
   v1::Node Describe() const;
 
@@ -56,6 +61,7 @@ class Node {
   std::unique_ptr<HoldKeeper> holds_;
   ShipService* ship_;
   mutable std::mutex mutex_;
+  mutable std::optional<Result<>> foreign_limits_;  // guarded
   mutable std::string criu_version_;  // guarded; empty until a usable one was found
 };
 

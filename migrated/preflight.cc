@@ -2,6 +2,7 @@
 
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <map>
@@ -11,13 +12,17 @@
 #include "base/file_util.h"
 #include "base/ids.h"
 #include "base/limits.h"
+#include "base/netns.h"
 #include "migrated/address_mode.h"
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
 #include "migrated/docker/image_transfer.h"
 #include "migrated/docker/preflight.h"
+#include "migrated/foreign_limits.h"
 #include "migrated/hand_off_hook.h"
 #include "migrated/log_tree.h"
+#include "migrated/proxy_connections.h"
+#include "migrated/relay_leads.h"
 #include "migrated/relays.h"
 #include "recorder/preflight.h"
 
@@ -89,6 +94,20 @@ std::optional<Blocker> CheckpointSpaceBlocker(const Node& node, std::uint64_t me
                  "make room, or set state.dir to a larger disk"};
 }
 
+std::optional<Blocker> ForeignLimitsBlocker(const Node& node, const std::string& cgroup) {
+  const auto processes = CgroupProcesses(cgroup);
+  const std::vector<int> foreign =
+      processes ? WithUnreadableLimits(*processes) : std::vector<int>();
+  const Result<> possible = foreign.empty() ? Result<>() : node.ForeignLimits();
+  if (possible) {
+    return std::nullopt;
+  }
+  return Blocker{possible.error().reason, "pid " + std::to_string(foreign.front()),
+                 possible.error().message,
+                 "let the daemon have CAP_SYS_RESOURCE (of the virtual machine or sandbox, or "
+                 "CapabilityBoundingSet= of its unit), or run the container as root"};
+}
+
 void AddNodeProblems(Node& node, SourceInspection& inspection) {
   const v1::Node self = node.Describe();
   for (const std::string& problem : self.problems()) {
@@ -128,6 +147,18 @@ Result<std::vector<ShippedTree>> ContainerTrees(Node& node, const ContainerInfo&
   return trees;
 }
 
+Result<int> CountProxied(const ContainerInfo& container) {
+  std::vector<std::string> addresses;
+  for (const Endpoint& endpoint : container.endpoints) {
+    for (const std::string& address : {endpoint.ipv4, endpoint.ipv6}) {
+      if (!address.empty()) {
+        addresses.push_back(address);
+      }
+    }
+  }
+  return CountProxiedConnections(TRY(OpenNetns(getpid())), addresses);
+}
+
 Result<SourceInspection> InspectSource(Node& node, const std::string& container,
                                        const v1::MigrationOptions& options) {
   SourceInspection inspection;
@@ -149,6 +180,9 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
   for (const Blocker& blocker : InspectContainerTasks(inspection.container.pid, cgroup)) {
     inspection.blockers.push_back(ToProto(blocker));
   }
+  if (const auto blocker = ForeignLimitsBlocker(node, cgroup)) {
+    inspection.blockers.push_back(ToProto(*blocker));
+  }
   for (const Blocker& blocker : RelayBlockers(node, inspection.spec)) {
     inspection.blockers.push_back(ToProto(blocker));
   }
@@ -158,6 +192,9 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
           ToProto(Blocker{"NO_HOOK", node.config().node_name, hook.error().message,
                           "configure it, or use --network=relay"}));
     }
+  }
+  if (const int proxied = TRY(CountProxied(inspection.container)); proxied > 0) {
+    inspection.notes.push_back(DescribeProxiedConnections(proxied));
   }
   for (const Blocker& note : NotesOnSource(inspection.spec)) {
     inspection.notes.push_back(note.subject + ": " + note.detail);
@@ -258,6 +295,9 @@ Result<v1::PreflightResponse> RunPreflight(Node& node, const v1::PreflightReques
     return response;
   }
   const HostPort target = TRY(ParseHostPort(request.target(), kDefaultPeerPort));
+  for (const std::string& note : NotesOnOrigins(node, inspection.lineage, target.ToString())) {
+    response.add_notes(note);
+  }
   auto peer = TRY(node.ConnectPeer(target.ToString()));
   const v1::PrepareReply reply =
       TRY(InspectTarget(node, *peer, inspection, request.options(), NewMigrationId(),

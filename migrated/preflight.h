@@ -25,6 +25,9 @@ struct SourceInspection {
   std::uint64_t file_bytes = 0;
 };
 
+// Connections to the container that end with the move: proxy_connections.h.
+Result<int> CountProxied(const ContainerInfo& container);
+
 Result<SourceInspection> InspectSource(Node& node, const std::string& container,
                                        const v1::MigrationOptions& options);
 

@@ -68,6 +68,35 @@ Result<> Registry::Recover() {
   return {};
 }
 
+Result<> Registry::CheckIdle(const std::string& container_id, const std::string& name) {
+  for (const auto& [id, source] : sources_) {
+    if (!source->ended() && source->progress().Snapshot().container_id() == container_id) {
+      return MakeError(ErrorCode::kAborted,
+                       name + " is being migrated already (" + id +
+                           "); wait for it, or `migrate abort " + id + "`",
+                       "ALREADY_MIGRATING");
+    }
+  }
+  if (recorded_.contains(container_id)) {
+    return MakeError(ErrorCode::kAborted,
+                     name + " is being recorded; wait for it, or end `migrate record` with Ctrl-C",
+                     "ALREADY_RECORDING");
+  }
+  return {};
+}
+
+Result<> Registry::BeginRecording(const std::string& container_id, const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  TRY(CheckIdle(container_id, name));
+  recorded_.insert(container_id);
+  return {};
+}
+
+void Registry::EndRecording(const std::string& container_id) {
+  const std::lock_guard lock(mutex_);
+  recorded_.erase(container_id);
+}
+
 Result<v1::Migration> Registry::Start(const v1::StartMigrationRequest& request) {
   if (request.container().empty() || request.target().empty()) {
     return MakeError(ErrorCode::kInvalidArgument, "container and target must be given");
@@ -85,20 +114,9 @@ Result<v1::Migration> Registry::Start(const v1::StartMigrationRequest& request) 
   }
   const std::lock_guard lock(mutex_);
   Prune();
-  int active = 0;
-  for (const auto& [id, source] : sources_) {
-    const v1::Migration migration = source->progress().Snapshot();
-    if (source->ended()) {
-      continue;
-    }
-    ++active;
-    if (migration.container_id() == container.id) {
-      return MakeError(ErrorCode::kAborted,
-                       container.name + " is being migrated already (" + id +
-                           "); wait for it, or `migrate abort " + id + "`",
-                       "ALREADY_MIGRATING");
-    }
-  }
+  TRY(CheckIdle(container.id, container.name));
+  const auto active = std::count_if(sources_.begin(), sources_.end(),
+                                    [](const auto& source) { return !source.second->ended(); });
   if (active >= limits::kMaxActiveMigrations) {
     return MakeError(ErrorCode::kResourceExhausted,
                      std::to_string(active) + " migrations are under way, the limit; try later",

@@ -6,6 +6,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -46,6 +47,10 @@ class Registry {
   // The replica of a migration that came in and went live before this daemon started.
   std::optional<std::string> ActivatedReplica(const std::string& id);
 
+  // A container is migrated or recorded, one at a time. kAborted names what goes on.
+  Result<> BeginRecording(const std::string& container_id, const std::string& name);
+  void EndRecording(const std::string& container_id);
+
   // Called every few seconds by the daemon's loop.
   void CheckLeases();
 
@@ -55,6 +60,9 @@ class Registry {
  private:
   std::optional<v1::GetStandingReply> StandingOfPeer(const v1::Migration& migration);
 
+  // With mutex_ held: whether anything goes on with the container.
+  Result<> CheckIdle(const std::string& container_id, const std::string& name);
+
   // With mutex_ held: forgets those that ended long ago; the journal has them.
   void Prune();
 
@@ -62,6 +70,7 @@ class Registry {
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<SourceMigration>> sources_;
   std::map<std::string, std::shared_ptr<TargetMigration>> targets_;
+  std::set<std::string> recorded_;  // container ids
 };
 
 }  // namespace migrate

@@ -23,11 +23,13 @@ std::string IdOf(const v1::LineageRecord& record) {
   return record.own_relay().id().empty() ? record.lineage().id() : record.own_relay().id();
 }
 
-bool UsesRelay(const ConntrackEntry& entry, const std::string& relay_address) {
+bool UsesRelay(const ConntrackEntry& entry, const v1::Relay& relay) {
   const bool alive =
       entry.protocol == Protocol::kUdp ? entry.assured : entry.tcp_state == kConntrackEstablished;
-  return alive && (entry.reply.source_address == relay_address ||
-                   entry.original.source_address == relay_address);
+  const auto is_relay = [&](const std::string& address) {
+    return address == relay.relay_address() || address == relay.relay_address6();
+  };
+  return alive && (is_relay(entry.reply.source_address) || is_relay(entry.original.source_address));
 }
 
 class HostState {
@@ -82,7 +84,7 @@ class HostState {
     }
     info.set_connections(static_cast<std::uint32_t>(std::count_if(
         entries_.begin(), entries_.end(),
-        [&](const ConntrackEntry& entry) { return UsesRelay(entry, relay.relay_address()); })));
+        [&](const ConntrackEntry& entry) { return UsesRelay(entry, relay); })));
     if (std::find(relays_.begin(), relays_.end(), relay.id()) == relays_.end()) {
       info.set_problem("its rules are gone from this host's kernel: nothing is led on");
     }
@@ -192,7 +194,8 @@ Result<> ForgetInStandingPlan(Node& node, const std::string& container_id, const
 }
 
 bool CameThrough(const v1::Relay& relay, const Connection& connection) {
-  if (connection.local_address == relay.relay_address()) {
+  if (connection.local_address == relay.relay_address() ||
+      connection.local_address == relay.relay_address6()) {
     return true;
   }
   return std::any_of(relay.connections().begin(), relay.connections().end(), [&](const auto& pair) {
@@ -229,8 +232,6 @@ Result<> RemoveHere(Node& node, const Listed& listed) {
   TRY(RemoveAddressRoute(host, listed.record.lineage().id()));
   if (!listed.record.own_relay().id().empty()) {
     TRY(RemoveOwnRelay(node, listed.record.own_relay()));
-    // What came in while its entries were being deleted may have made new ones.
-    TRY(DeleteConntrackOf(host, listed.record.own_relay().relay_address()));
   }
   v1::LineageRecord left = TRY(LineageRecordOf(node, listed.record.lineage().id()));
   left.clear_own_relay();

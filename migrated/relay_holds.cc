@@ -2,6 +2,7 @@
 #include <unistd.h>
 
 #include "base/netns.h"
+#include "migrated/fault_point.h"
 #include "migrated/hold_keeper.h"
 #include "migrated/network/conntrack.h"
 #include "migrated/relays.h"
@@ -22,6 +23,9 @@ Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& 
     found = true;
     ports = RelayPortsOf(relay);
     addresses.push_back(relay.relay_address());
+    if (!relay.relay_address6().empty()) {
+      addresses.push_back(relay.relay_address6());
+    }
     for (const StandIn& stand_in : TRY(FindStandIns(host))) {
       if (stand_in.id == relay.id()) {
         addresses.push_back(stand_in.address);
@@ -38,10 +42,12 @@ Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& 
         spec.time_limit, std::chrono::milliseconds(request.hold_ms()));
   }
   TRY(node.holds().Hold(host, spec));
+  TRY(Fault(spec.only_new ? FaultPoint::kOriginHoldsNew : FaultPoint::kOriginHolds));
   return v1::HoldRelayReply();
 }
 
 Result<v1::ReleaseHoldReply> ReleaseHoldFor(Node& node, const v1::ReleaseHoldRequest& request) {
+  TRY(Fault(FaultPoint::kOriginReleasing));
   const HoldStats held = node.holds().Release(request.migration_id());
   v1::ReleaseHoldReply reply;
   reply.set_packets(held.packets);

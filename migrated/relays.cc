@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <charconv>
+#include <mutex>
 
 #include "base/ids.h"
 #include "base/netns.h"
 #include "base/subnet.h"
 #include "migrated/address_mode.h"
 #include "migrated/docker/preflight.h"
+#include "migrated/fault_point.h"
 #include "migrated/network/address_move.h"
 #include "migrated/network/conntrack.h"
 #include "migrated/network/host_facts.h"
@@ -18,6 +20,7 @@
 #include "migrated/network/relay_plan.h"
 #include "migrated/oci_runtime/standing_plan.h"
 #include "migrated/peer_address.h"
+#include "migrated/relay_leads.h"
 
 namespace migrate {
 namespace {
@@ -26,6 +29,7 @@ Result<OwnedFd> HostNetns() { return OpenNetns(getpid()); }
 
 RelaySpec ToSpec(const v1::Relay& relay) {
   RelaySpec spec = MakeRelaySpec(relay.id(), relay.relay_address());
+  spec.relay_address6 = relay.relay_address6();
   spec.vni = relay.vni();
   spec.udp_port = static_cast<std::uint16_t>(relay.udp_port());
   return spec;
@@ -73,14 +77,15 @@ void AddPorts(v1::Relay& relay, const ContainerInfo& container) {
     added->set_host_port(static_cast<std::uint32_t>(port.host_port));
     added->set_container_port(number);
     added->set_protocol(slash == std::string::npos ? "tcp" : port.container_port.substr(slash + 1));
-    if (added->host_ip().find(':') != std::string::npos) {
-      relay.mutable_ports()->RemoveLast();  // IPv6: not relayed yet
+    if (added->host_ip().find(':') != std::string::npos && relay.relay_address6().empty()) {
+      // To a container without IPv6 it leads by way of Docker's proxy only, which ends with it.
+      relay.mutable_ports()->RemoveLast();
     }
   }
 }
 
 void AddAddress(v1::Relay& relay, const std::string& address) {
-  if (!address.empty() && address != relay.relay_address() &&
+  if (!address.empty() && address != relay.relay_address() && address != relay.relay_address6() &&
       std::find(relay.old_addresses().begin(), relay.old_addresses().end(), address) ==
           relay.old_addresses().end()) {
     relay.add_old_addresses(address);
@@ -97,7 +102,8 @@ const v1::Relay* FindRelay(const v1::Lineage& lineage, const std::string& id) {
 }
 
 // The relay whose origin this host is: the one of an earlier departure, or a new one.
-Result<v1::Relay> OwnRelay(Node& node, const v1::LineageRecord& record, const PeerClient& peer) {
+Result<v1::Relay> OwnRelay(Node& node, const v1::LineageRecord& record, const PeerClient& peer,
+                           bool with_ipv6) {
   v1::Relay relay = record.own_relay();
   const OwnedFd host = TRY(HostNetns());
   const std::string remote = TRY(ResolveIpv4(peer.endpoint()));
@@ -111,6 +117,9 @@ Result<v1::Relay> OwnRelay(Node& node, const v1::LineageRecord& record, const Pe
   relay.set_origin_endpoint(node.Describe().peer_endpoint());
   relay.set_origin_address(TRY(SourceAddressToward(host, remote)));
   relay.clear_old_addresses();
+  if (with_ipv6) {
+    relay.set_relay_address6(RelayAddress6(relay.relay_address()));
+  }
   return relay;
 }
 
@@ -127,26 +136,46 @@ ContainerSide ToContainerSide(const v1::Relay& relay) {
 struct BridgePort {
   std::string address;
   std::string bridge;
+  std::string address6;  // empty: none
+  std::string bridge6;
 };
 Result<BridgePort> BridgePortOf(Node& node, const std::string& container_id) {
   const ContainerInfo info = TRY(node.docker().InspectContainer(container_id));
   const OwnedFd host = TRY(HostNetns());
+  BridgePort port;
   for (const Endpoint& endpoint : info.endpoints) {
-    if (endpoint.ipv4.empty()) {
-      continue;
+    if (!endpoint.ipv4.empty() && port.address.empty()) {
+      port.address = endpoint.ipv4;
+      port.bridge = TRY(LinkToward(host, endpoint.ipv4));
     }
-    BridgePort port;
-    port.address = endpoint.ipv4;
-    port.bridge = TRY(LinkToward(host, endpoint.ipv4));
-    return port;
+    if (!endpoint.ipv6.empty() && port.address6.empty()) {
+      if (auto bridge = LinkToward(host, endpoint.ipv6)) {
+        port.address6 = endpoint.ipv6;
+        port.bridge6 = *std::move(bridge);
+      }
+    }
   }
-  return MakeError(ErrorCode::kFailedPrecondition, "the replica has no IPv4 address");
+  if (port.address.empty()) {
+    return MakeError(ErrorCode::kFailedPrecondition, "the replica has no IPv4 address");
+  }
+  return port;
+}
+
+// Only IPv6 is lost, hence no error.
+void LogWarnings(const std::string& relay_id, const RelayWarnings& warnings) {
+  for (const std::string& warning : warnings) {
+    spdlog::warn("relay {}: {}", relay_id, warning);
+  }
 }
 
 // Entries of connections that Docker's rules translate to the container are handed to the relay.
 // Where the address itself moves, only what this host translates needs the relay.
 Result<> MoveConntrack(FdRef host, const v1::Relay& relay, bool translated_only) {
-  const std::vector<std::string> from(relay.old_addresses().begin(), relay.old_addresses().end());
+  std::vector<std::string> from;
+  std::vector<std::string> from6;
+  for (const std::string& address : relay.old_addresses()) {
+    (address.find(':') == std::string::npos ? from : from6).push_back(address);
+  }
   std::vector<ConntrackEntry> entries = TRY(ListConntrack(host));
   if (translated_only) {
     std::erase_if(entries, [](const ConntrackEntry& entry) {
@@ -154,7 +183,11 @@ Result<> MoveConntrack(FdRef host, const v1::Relay& relay, bool translated_only)
              entry.original.source_address == entry.reply.destination_address;
     });
   }
-  const auto moves = PlanConntrackMoves(entries, from, relay.relay_address(), ToConnections(relay));
+  auto moves = PlanConntrackMoves(entries, from, relay.relay_address(), ToConnections(relay));
+  if (!relay.relay_address6().empty()) {
+    auto moves6 = PlanConntrackMoves(entries, from6, relay.relay_address6(), ToConnections(relay));
+    moves.insert(moves.end(), moves6.begin(), moves6.end());
+  }
   const auto lost = TRY(ApplyConntrackMoves(host, moves));
   if (!lost.empty()) {
     spdlog::warn("relay {}: {} connections could not be taken along", relay.id(), lost.size());
@@ -197,10 +230,14 @@ Result<v1::Relay> PrepareOwnRelay(Node& node, const ContainerInfo& container,
   if (!networked) {
     return v1::Relay();
   }
-  v1::Relay relay = TRY(OwnRelay(node, TRY(LineageRecordOf(node, lineage_id)), peer));
+  const bool with_ipv6 =
+      std::any_of(container.endpoints.begin(), container.endpoints.end(),
+                  [](const Endpoint& endpoint) { return !endpoint.ipv6.empty(); });
+  v1::Relay relay = TRY(OwnRelay(node, TRY(LineageRecordOf(node, lineage_id)), peer, with_ipv6));
   AddPorts(relay, container);
   for (const Endpoint& endpoint : container.endpoints) {
     AddAddress(relay, endpoint.ipv4);
+    AddAddress(relay, endpoint.ipv6);
   }
   return relay;
 }
@@ -270,33 +307,11 @@ const v1::Relay* OwnRelayIn(const Node& node, const v1::Lineage& lineage) {
   return nullptr;
 }
 
-// Origins other than the two hosts of this migration have to follow the container.
-void RepointOthers(Node& node, const v1::MigrationRecord& record, const std::string& remote) {
-  for (const v1::Relay& relay : record.lineage().relays()) {
-    const auto origin = ResolveIpv4(relay.origin_endpoint());
-    if (relay.origin_node() == node.config().node_name || (origin && *origin == remote)) {
-      continue;
-    }
-    v1::RepointRelayRequest request;
-    request.set_relay_id(relay.id());
-    request.set_new_address(remote);
-    request.set_new_endpoint(record.migration().peer());
-    auto peer = node.ConnectPeer(relay.origin_endpoint());
-    const auto reply =
-        peer ? (*peer)->RepointRelay(request) : Result<v1::RepointRelayReply>(peer.error());
-    if (!reply) {
-      spdlog::error("relay {}: {} still leads to the old host: {}", relay.id(), relay.origin_node(),
-                    reply.error().message);
-    }
-  }
-}
-
 }  // namespace
 
 Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
                        std::optional<std::vector<StandIn>> stand_ins) {
   const std::string remote = TRY(ResolveIpv4(record.migration().peer()));
-  RepointOthers(node, record, remote);
   const v1::Relay* relay = OwnRelayIn(node, record.lineage());
   if (relay == nullptr) {
     return {};
@@ -319,7 +334,7 @@ Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
   }
   side.container_addresses = AddressesOf(side.stand_ins);
   const OwnedFd host = TRY(HostNetns());
-  TRY(SetUpOrigin(host, side));
+  LogWarnings(relay->id(), TRY(SetUpOrigin(host, side)));
   TRY(MoveConntrack(host, *relay, IsAddressMode(record.migration().options())));
   const auto lost = TRY(LeadNeighbours(host, side, ToConnections(*relay)));
   if (!lost.empty()) {
@@ -336,7 +351,9 @@ std::vector<std::string> DescribeRelays(Node& node, const v1::Lineage& lineage) 
     return lines;
   }
   for (const v1::PublishedPort& port : relay->ports()) {
-    lines.push_back((port.host_ip().empty() ? "*" : port.host_ip()) + ":" +
+    const bool six = port.host_ip().find(':') != std::string::npos;
+    lines.push_back((port.host_ip().empty() ? "*" : six ? "[" + port.host_ip() + "]" : port.host_ip()) +
+                    ":" +
                     std::to_string(port.host_port()) + "/" + port.protocol() +
                     " of this host leads there");
   }
@@ -398,16 +415,20 @@ Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record) 
   }
   const OwnedFd host = TRY(HostNetns());
   const BridgePort port = TRY(BridgePortOf(node, record.replica_id()));
-  OriginAtHome side{ToSpec(*relay), port.address, port.bridge, {}};
+  OriginAtHome side{ToSpec(*relay), port.address, port.bridge, {}, port.address6, port.bridge6};
   for (StandIn& stand_in : TRY(StandInsOf(node, *relay, record.final_name()))) {
-    if (stand_in.address != port.address) {
+    if (stand_in.address != port.address && stand_in.address != port.address6) {
       side.stand_ins.push_back(std::move(stand_in));  // of clients that know an address of earlier
     }
   }
-  return SetUpOriginAtHome(host, side);
+  LogWarnings(relay->id(), TRY(SetUpOriginAtHome(host, side)));
+  return {};
 }
 
-Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request) {
+Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request,
+                                              const std::function<bool()>& cancelled) {
+  static std::mutex one_at_a_time;  // the latest must not overtake, nor be overtaken
+  const std::lock_guard lock(one_at_a_time);
   for (const v1::LineageRecord& record : TRY(node.journal().Lineages())) {
     const v1::Relay& relay = record.own_relay();
     if (relay.id().empty() || relay.id() != request.relay_id()) {
@@ -421,7 +442,12 @@ Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelay
     side.ports = RelayPortsOf(relay);
     side.stand_ins = TRY(StandInsOf(node, relay, ""));
     side.container_addresses = AddressesOf(side.stand_ins);
-    TRY(SetUpOrigin(host, side));
+    TRY(Fault(FaultPoint::kOriginRepointing));
+    if (cancelled()) {
+      return MakeError(ErrorCode::kCancelled, "nobody waits for relay " + relay.id() + " to turn");
+    }
+    LogWarnings(relay.id(), TRY(SetUpOrigin(host, side)));
+    TRY(Fault(FaultPoint::kOriginRepointed));
     v1::LineageRecord moved = record;
     moved.set_location(request.new_endpoint());  // whom RemoveRelay() has to tell
     TRY(node.journal().Put(moved));
@@ -444,14 +470,19 @@ std::vector<ConntrackMove> PlanMovesBack(const std::vector<ConntrackEntry>& entr
   for (const Connection& connection : ToConnections(relay)) {
     const bool own = std::any_of(
         container.endpoints.begin(), container.endpoints.end(),
-        [&](const Endpoint& endpoint) { return endpoint.ipv4 == connection.local_address; });
+        [&](const Endpoint& endpoint) {
+          return endpoint.ipv4 == connection.local_address ||
+                 endpoint.ipv6 == connection.local_address;
+        });
+    const bool six = connection.local_address.find(':') != std::string::npos;
+    const std::string& relay_address = six ? relay.relay_address6() : relay.relay_address();
     for (const ConntrackEntry& entry : entries) {
-      const ConntrackTuple here{relay.relay_address(), connection.local_port,
+      const ConntrackTuple here{relay_address, connection.local_port,
                                 connection.remote_address, connection.remote_port};
       if (own && entry.protocol == connection.protocol &&
           (entry.reply == here || entry.original == here)) {
         const auto back =
-            PlanConntrackMoves({entry}, {relay.relay_address()}, connection.local_address);
+            PlanConntrackMoves({entry}, {relay_address}, connection.local_address);
         moves.insert(moves.end(), back.begin(), back.end());
       }
     }
@@ -495,34 +526,9 @@ void TakeBackOwnRelay(Node& node, const v1::MigrationRecord& record) {
       spdlog::error("relay {}: {}", relay->id(), back.error().message);
     }
   }
-  LeadRelaysHere(node, record);
-}
-
-void LeadRelaysHere(Node& node, const v1::MigrationRecord& record) {
-  for (const v1::Relay& relay : record.lineage().relays()) {
-    if (relay.origin_node() == node.config().node_name ||
-        relay.origin_endpoint() == record.migration().peer()) {
-      continue;
-    }
-    const auto lead = [&]() -> Result<> {
-      const OwnedFd host = TRY(HostNetns());
-      HostPort here = TRY(ParseHostPort(node.Describe().peer_endpoint(), kDefaultPeerPort));
-      v1::RepointRelayRequest request;
-      request.set_relay_id(relay.id());
-      request.set_new_address(
-          TRY(SourceAddressToward(host, TRY(ResolveIpv4(relay.origin_endpoint())))));
-      if (here.host == "0.0.0.0" || here.host == "::") {
-        here.host = request.new_address();
-      }
-      request.set_new_endpoint(here.ToString());
-      auto origin = TRY(node.ConnectPeer(relay.origin_endpoint()));
-      TRY(origin->RepointRelay(request, {.timeout = limits::kPeerConnectTimeout}));
-      return {};
-    };
-    if (const Result<> led = lead(); !led) {
-      spdlog::error("relay {}: {} does not lead here: {}", relay.id(), relay.origin_node(),
-                    led.error().message);
-    }
+  const std::vector<std::string> owed = LeadRelaysHere(node, record);
+  if (const Result<> saved = OweRelays(node, record.lineage().id(), owed); !saved) {
+    spdlog::error("lineage {}: {}", record.lineage().id(), saved.error().message);
   }
 }
 

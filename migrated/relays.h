@@ -8,6 +8,7 @@
 // is.
 #pragma once
 
+#include <functional>
 #include <optional>
 #include <set>
 #include <string>
@@ -48,8 +49,7 @@ Result<v1::Lineage> LineageAtFreeze(FdRef netns, v1::Lineage lineage, v1::Relay 
 // The addresses of the relay that lie on a bridge of this host and belong to no other container.
 Result<std::vector<StandIn>> StandInsOf(Node& node, const v1::Relay& relay,
                                         const std::string& container_name);
-// After the commit point; repeatable. Also tells the other origins where the container is now.
-// `stand_ins`: StandInsOf(), unless they are known.
+// After the commit point; repeatable. The other origins are told by relay_leads.h. `stand_ins`: StandInsOf(), unless they are known.
 Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
                        std::optional<std::vector<StandIn>> stand_ins);
 // The reverse of SetUpOwnRelay(): the container goes on here after all. Repeatable; what fails is
@@ -67,8 +67,6 @@ Result<std::set<std::string>> VolumesOfLineage(Node& node, const std::string& li
 Result<std::string> ContainerNetworkPlan(Node& node, const v1::MigrationRecord& record);
 // After the commit point: what leads traffic of this host to the replica.
 Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record);
-// Tells the origins, but for the other host of this migration, that the container is here.
-void LeadRelaysHere(Node& node, const v1::MigrationRecord& record);
 // For the next `docker start` of the container that lives here (oci_runtime/standing_plan.h).
 Result<> WriteStandingPlans(Node& node);
 Result<> UpdateStandingPlan(Node& node, const v1::LineageRecord& record);
@@ -77,7 +75,9 @@ Result<> SettleLineage(Node& node, const v1::MigrationRecord& record);
 
 // --- at an origin ---
 
-Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request);
+// `cancelled`: nobody waits for it any more.
+Result<v1::RepointRelayReply> RepointOwnRelay(Node& node, const v1::RepointRelayRequest& request,
+                                              const std::function<bool()>& cancelled);
 Result<> RemoveOwnRelay(Node& node, const v1::Relay& relay);
 // relay_holds.cc: holds what comes in through this origin while the container moves elsewhere.
 Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& request);

@@ -11,7 +11,10 @@
 #include "migrated/compatibility.h"
 #include "migrated/credentials.h"
 #include "migrated/garbage.h"
+#include "migrated/hold_keeper.h"
 #include "migrated/preflight.h"
+#include "migrated/recordings.h"
+#include "migrated/relay_leads.h"
 #include "migrated/relays.h"
 #include "migrated/resolve.h"
 #include "migrated/ship/chunk_stream.h"
@@ -67,7 +70,8 @@ void SayHealthy(grpc::Server& server, const std::vector<std::string>& services) 
 
 class ControlService final : public v1::Control::Service {
  public:
-  ControlService(Node& node, Registry& registry) : node_(node), registry_(registry) {}
+  ControlService(Node& node, Registry& registry, Recordings& recordings)
+      : node_(node), registry_(registry), recordings_(recordings) {}
 
   Status StartMigration(ServerContext*, const v1::StartMigrationRequest* request,
                         v1::Migration* reply) override {
@@ -152,9 +156,36 @@ class ControlService final : public v1::Control::Service {
     return Answer(registry_.Resolve(*request), reply);
   }
 
+  Status StopRecording(ServerContext*, const v1::StopRecordingRequest* request,
+                       v1::StopRecordingResponse*) override {
+    const Result<> stopped = recordings_.Stop(request->id());
+    return stopped ? Status::OK : ToStatus(stopped.error());
+  }
+
+  // The call lasts as long as the recording, and ends it when it is cancelled.
+  Status Record(ServerContext* context, const v1::RecordRequest* request,
+                grpc::ServerWriter<v1::Recording>* writer) override {
+    std::stop_source stop;
+    std::jthread watch([&](const std::stop_token& done) {
+      while (!WaitForStop(done, kWatchInterval)) {
+        if (context->IsCancelled()) {
+          stop.request_stop();
+        }
+      }
+    });
+    const Result<> result =
+        recordings_.Run(*request, stop.get_token(), [&](const v1::Recording& state) {
+          if (!writer->Write(state)) {
+            stop.request_stop();
+          }
+        });
+    return result ? Status::OK : ToStatus(result.error());
+  }
+
  private:
   Node& node_;
   Registry& registry_;
+  Recordings& recordings_;
 };
 
 class PeerService final : public v1::Peer::Service {
@@ -223,10 +254,12 @@ class PeerService final : public v1::Peer::Service {
     if (const auto activated = registry_.ActivatedReplica(request->migration_id())) {
       // The answer to an earlier call was lost, and this daemon has been restarted since.
       reply->set_container_id(*activated);
-      return Status::OK;
+      const Result<> owed = OweRelaysOf(
+          node_, *activated, {request->relays_to_lead().begin(), request->relays_to_lead().end()});
+      return owed ? Status::OK : ToStatus(owed.error());
     }
-    return With<v1::CommitReply>(*request, reply,
-                                 [](TargetMigration& target) { return target.Commit(); });
+    return With<v1::CommitReply>(
+        *request, reply, [&](TargetMigration& target) { return target.Commit(*request); });
   }
 
   Status Abort(ServerContext*, const v1::PeerAbortRequest* request,
@@ -258,9 +291,11 @@ class PeerService final : public v1::Peer::Service {
     return Status::OK;
   }
 
-  Status RepointRelay(ServerContext*, const v1::RepointRelayRequest* request,
+  // What its caller does not wait for any more must not be done late: the container may be
+  // elsewhere by then.
+  Status RepointRelay(ServerContext* context, const v1::RepointRelayRequest* request,
                       v1::RepointRelayReply* reply) override {
-    return Answer(RepointOwnRelay(node_, *request), reply);
+    return Answer(RepointOwnRelay(node_, *request, [&] { return context->IsCancelled(); }), reply);
   }
 
   Status RemoveRelaySide(ServerContext*, const v1::RemoveRelaySideRequest* request,
@@ -268,9 +303,13 @@ class PeerService final : public v1::Peer::Service {
     return Answer(::migrate::RemoveRelaySide(node_, *request), reply);
   }
 
-  Status HoldRelay(ServerContext*, const v1::HoldRelayRequest* request,
+  Status HoldRelay(ServerContext* context, const v1::HoldRelayRequest* request,
                    v1::HoldRelayReply* reply) override {
-    return Answer(HoldRelayFor(node_, *request), reply);
+    const auto held = HoldRelayFor(node_, *request);
+    if (context->IsCancelled()) {
+      node_.holds().Release(request->migration_id());  // nobody would
+    }
+    return Answer(held, reply);
   }
 
   Status ReleaseHold(ServerContext*, const v1::ReleaseHoldRequest* request,
@@ -303,8 +342,8 @@ class PeerService final : public v1::Peer::Service {
 }  // namespace
 
 struct Services::Impl {
-  Impl(Node& node, Registry& registry)
-      : ship(node.ship()), control(node, registry), peer(node, registry) {}
+  Impl(Node& node, Registry& registry, Recordings& recordings)
+      : ship(node.ship()), control(node, registry, recordings), peer(node, registry) {}
 
   ShipService& ship;
   ControlService control;
@@ -315,10 +354,11 @@ struct Services::Impl {
 
 Services::Services(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
-Result<std::unique_ptr<Services>> Services::Start(Node& node, Registry& registry) {
+Result<std::unique_ptr<Services>> Services::Start(Node& node, Registry& registry,
+                                                  Recordings& recordings) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  auto impl = std::make_unique<Impl>(node, registry);
+  auto impl = std::make_unique<Impl>(node, registry, recordings);
 
   grpc::ServerBuilder peer;
   ApplyServerKeepalive(peer);

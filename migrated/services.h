@@ -10,6 +10,7 @@
 
 #include "base/result.h"
 #include "migrated/node.h"
+#include "migrated/recordings.h"
 #include "migrated/registry.h"
 
 namespace migrate {
@@ -17,7 +18,8 @@ namespace migrate {
 class Services {
  public:
   // Listens on both when it returns.
-  static Result<std::unique_ptr<Services>> Start(Node& node, Registry& registry);
+  static Result<std::unique_ptr<Services>> Start(Node& node, Registry& registry,
+                                                 Recordings& recordings);
   ~Services();
   Services(const Services&) = delete;
   Services& operator=(const Services&) = delete;

@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <future>
+#include <set>
 #include <thread>
 
 #include "base/cgroup.h"
@@ -19,6 +21,7 @@
 #include "migrated/host_undo.h"
 #include "migrated/network/relay.h"
 #include "migrated/network/silent_close.h"
+#include "migrated/relay_leads.h"
 #include "migrated/relays.h"
 
 namespace migrate {
@@ -56,14 +59,21 @@ Result<> SourceSteps::HandOff() {
   PeerClient* peer = TRY(Peer());
   // Before the replica runs: what it sent into a relay that is not there yet would be lost, and
   // cost its client a retransmission time-out.
+  auto others = std::async(std::launch::async, [this] {
+    return LeadRelaysThere(node_, record_, traffic_ ? traffic_->silent() : std::set<std::string>());
+  });
   Result<> relay =
       SetUpOwnRelay(node_, record_, traffic_ ? std::optional(traffic_->stand_ins()) : std::nullopt);
   if (relay && record_.has_address_move()) {
     relay = LeadAddressAway(record_.address_move(), StandInId());
   }
+  const std::vector<RelayNotLed> not_led = others.get();
   TRY(Fault(FaultPoint::kTrafficLed));
   v1::CommitRequest request;
   request.set_migration_id(record_id_);
+  for (const RelayNotLed& other : not_led) {
+    request.add_relays_to_lead(other.relay_id);
+  }
   const Result<v1::CommitReply> committed =
       peer->Commit(request, {.timeout = limits::kRestoreTimeout});
   if (!committed) {
@@ -71,11 +81,21 @@ Result<> SourceSteps::HandOff() {
   }
   const auto now = Clock::now();
   // At once: clients wait for it.
-  const HoldStats held = traffic_ ? traffic_->Release() : HoldStats();
+  HoldStats held;
+  if (traffic_) {
+    held = traffic_->Release();
+  } else {
+    SourceTraffic(node_, record_, *peer).ReleaseOrigins();  // those of the daemon before this one
+  }
   TRY(Fault(FaultPoint::kConfirmed));
   if (!relay) {
     // The container lives; who comes through this host does not reach it.
     Warn("clients of this host do not reach the container: " + relay.error().message);
+  }
+  for (const RelayNotLed& other : not_led) {
+    Warn("clients that come through " + other.origin_node +
+         " do not reach the container until its daemon answers, which is asked again and again: " +
+         other.why);
   }
   progress_.Update([&](v1::Migration& migration) {
     if (traffic_) {
@@ -218,6 +238,9 @@ Result<> SourceSteps::Undo() {
   // A fresh daemon does not know whether the target knows of it; telling it does no harm.
   const bool fresh = !peer_;
   if (Result<PeerClient*> peer = Peer(); peer && (fresh || reserved_)) {
+    if (fresh) {
+      SourceTraffic(node_, record_, **peer).ReleaseOrigins();
+    }
     v1::PeerAbortRequest request;
     request.set_migration_id(record_id_);
     if (auto aborted = (*peer)->Abort(request, {.timeout = limits::kPeerCallTimeout})) {

@@ -23,6 +23,7 @@
 #include "migrated/network/process_sockets.h"
 #include "migrated/network/relay.h"
 #include "migrated/preflight.h"
+#include "migrated/proxy_connections.h"
 #include "migrated/relays.h"
 #include "migrated/settle.h"
 #include "recorder/checkpoint.h"
@@ -261,6 +262,9 @@ Result<> SourceSteps::FreezeContainer(const std::stop_token& stop) {
   }
   TRY(RegisterFreeze(cgroup, own_relay));
   TRY(WaitForExecsToEnd(container_.pid, cgroup));
+  if (const auto proxied = CountProxied(container_); proxied && *proxied > 0) {
+    Warn(DescribeProxiedConnections(*proxied));
+  }
   const OwnedFd netns = TRY(OpenNetns(container_.pid));
   TRY(traffic_->HoldNew(netns, stop));
   if (!traffic_->holds()) {

@@ -29,7 +29,7 @@ bool Contains(const std::vector<std::string>& list, const std::string& item) {
 
 std::string MacOf(const ContainerInfo& container, const std::string& address) {
   for (const Endpoint& endpoint : container.endpoints) {
-    if (endpoint.ipv4 == address) {
+    if (endpoint.ipv4 == address || endpoint.ipv6 == address) {
       return endpoint.mac;
     }
   }
@@ -89,6 +89,9 @@ Result<HoldSpec> SourceTraffic::Spec() const {
   }
   if (!own_relay_.id().empty()) {
     addresses.push_back(own_relay_.relay_address());  // the container may have come back
+    if (!own_relay_.relay_address6().empty()) {
+      addresses.push_back(own_relay_.relay_address6());
+    }
   }
   return MakeHoldSpec(record_.migration().id(), RelayPortsOf(own_relay_), addresses,
                       TRY(ListConntrack(host)));
@@ -151,13 +154,21 @@ PeerClient* SourceTraffic::Origin(const v1::Relay& relay) {
 // they send again.
 void SourceTraffic::HoldAtOrigins(bool only_new) {
   bool at_target = false;
+  std::vector<std::pair<std::string, std::future<bool>>> calls;
   for (const v1::Relay& relay : record_.lineage().relays()) {
-    if (relay.origin_node() == node_.config().node_name) {
+    if (relay.origin_node() == node_.config().node_name || silent_.contains(relay.id())) {
       continue;
     }
     if (PeerClient* origin = Origin(relay)) {
-      HoldAt(*origin, relay.id(), only_new);
+      calls.emplace_back(relay.id(), std::async(std::launch::async, [this, &relay, origin, only_new] {
+                           return HoldAt(*origin, relay.id(), only_new);
+                         }));
       at_target = at_target || origin == &target_;
+    }
+  }
+  for (auto& [id, answers] : calls) {
+    if (!answers.get()) {
+      silent_.insert(id);
     }
   }
   // It may route to the address already, from an earlier stay of the container there.
@@ -166,7 +177,8 @@ void SourceTraffic::HoldAtOrigins(bool only_new) {
   }
 }
 
-void SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new) {
+// False: it does not answer at all.
+bool SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new) {
   v1::HoldRelayRequest request;
   request.set_migration_id(record_.migration().id());
   request.set_relay_id(relay_id);
@@ -177,20 +189,26 @@ void SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id, bool o
   if (auto held = peer.HoldRelay(request, {.timeout = kHoldCallTimeout}); !held) {
     spdlog::warn("migration {}: {} does not hold: {}", record_.migration().id(), peer.endpoint(),
                  held.error().message);
+    return held.error().reason != "PEER_UNREACHABLE";
   }
+  return true;
 }
 
 void SourceTraffic::ReleaseOrigins() {
   v1::ReleaseHoldRequest request;
   request.set_migration_id(record_.migration().id());
+  // At once: one that does not answer must not keep the clients of another waiting.
+  std::vector<std::future<void>> calls;
   for (const v1::Relay& relay : record_.lineage().relays()) {
     PeerClient* origin = relay.origin_node() == node_.config().node_name ? nullptr : Origin(relay);
     if (origin == nullptr) {
       continue;
     }
-    if (auto released = origin->ReleaseHold(request, {.timeout = kHoldCallTimeout}); !released) {
-      spdlog::warn("relay {}: {}: {}", relay.id(), relay.origin_node(), released.error().message);
-    }
+    calls.push_back(std::async(std::launch::async, [&request, &relay, origin] {
+      if (auto released = origin->ReleaseHold(request, {.timeout = kHoldCallTimeout}); !released) {
+        spdlog::warn("relay {}: {}: {}", relay.id(), relay.origin_node(), released.error().message);
+      }
+    }));
   }
 }
 

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <set>
 #include <stop_token>
 #include <string>
 
@@ -46,6 +47,9 @@ class SourceTraffic {
   // With the container frozen and locked: its neighbours talk to this host instead.
   Result<> TakeAddresses();
 
+  // Relays whose origins did not answer: these are not asked again while clients wait.
+  const std::set<std::string>& silent() const { return silent_; }
+
   // From when on nothing reached the container.
   std::chrono::steady_clock::time_point held_since() const { return held_since_; }
   // False: this kernel cannot, and drops.
@@ -60,7 +64,7 @@ class SourceTraffic {
  private:
   Result<HoldSpec> Spec() const;
   void HoldAtOrigins(bool only_new);
-  void HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new);
+  bool HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new);
   PeerClient* Origin(const v1::Relay& relay);
 
   Node& node_;
@@ -70,6 +74,7 @@ class SourceTraffic {
   v1::Relay own_relay_;
   std::vector<StandIn> stand_ins_;
   std::map<std::string, std::unique_ptr<PeerClient>> origins_;  // by endpoint
+  std::set<std::string> silent_;
   std::chrono::steady_clock::time_point held_since_{};
   bool holds_ = true;  // false: this kernel cannot
 };

@@ -24,6 +24,7 @@
 #include "migrated/oci_runtime/replica_tasks.h"
 #include "migrated/oci_runtime/ticket.h"
 #include "migrated/preflight.h"
+#include "migrated/relay_leads.h"
 #include "migrated/relays.h"
 #include "migrated/replica_timers.h"
 #include "migrated/ship/chunk_stream.h"
@@ -255,8 +256,13 @@ Result<v1::RestoreReply> TargetMigration::Restore(const v1::RestoreRequest& requ
   return reply;
 }
 
-Result<v1::CommitReply> TargetMigration::Commit() {
+Result<v1::CommitReply> TargetMigration::Commit(const v1::CommitRequest& request) {
   MIGRATE_ONE_CALL_AT_A_TIME();
+  *record_.mutable_relays_to_lead() = request.relays_to_lead();
+  if (ended_ && record_.decision() == v1::DECISION_ACTIVATED) {  // settled already
+    TRY(OweRelays(node_, record_.lineage().id(),
+                  {request.relays_to_lead().begin(), request.relays_to_lead().end()}));
+  }
   return CommitLocked();
 }
 

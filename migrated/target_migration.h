@@ -45,7 +45,7 @@ class TargetMigration {
   Result<v1::ReceiveReply> Receive(const v1::ReceiveRequest& request, const std::stop_token& stop);
   Result<v1::CreateReplicaReply> CreateReplica();
   Result<v1::RestoreReply> Restore(const v1::RestoreRequest& request);
-  Result<v1::CommitReply> Commit();
+  Result<v1::CommitReply> Commit(const v1::CommitRequest& request);
   Result<v1::PeerAbortReply> Abort(const Error& why);
 
   // target_resolve.cc: the operator's word, while the source does not answer; who may give it is up

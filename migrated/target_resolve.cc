@@ -7,7 +7,7 @@
 #include <spdlog/spdlog.h>
 
 #include "base/limits.h"
-#include "migrated/relays.h"
+#include "migrated/relay_leads.h"
 #include "migrated/resolve.h"
 #include "migrated/target_migration.h"
 
@@ -120,7 +120,9 @@ Result<> TargetMigration::Resolve(v1::Resolution resolution) {
     return {};
   }
   TRY(CommitLocked());
-  LeadRelaysHere(node_, record_);
+  for (const std::string& owed : LeadRelaysHere(node_, record_)) {
+    record_.add_relays_to_lead(owed);  // SettleDown() comes after this call
+  }
   return {};
 }
 

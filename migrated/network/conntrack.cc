@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <sstream>
@@ -233,37 +234,38 @@ bool IsOneOf(const ConntrackEntry& entry, const std::vector<Connection>& connect
   });
 }
 
-void AppendGuardTuple(std::ostream& out, Protocol protocol, const ConntrackTuple& tuple) {
-  out << "add element ip " << kGuardTable << " moving { " << ProtocolName(protocol) << " . "
+void AppendGuardTuple(std::ostream& out, const std::string& table, Protocol protocol,
+                      const ConntrackTuple& tuple) {
+  out << "add element " << table << " moving { " << ProtocolName(protocol) << " . "
       << tuple.source_address << " . " << tuple.source_port << " . " << tuple.destination_address
       << " . " << tuple.destination_port << " }\n";
 }
 
-std::string GuardCommands(const std::vector<ConntrackMove>& moves) {
+std::string GuardCommands(const std::string& family, const std::vector<ConntrackMove>& moves) {
+  const auto table = family + " " + kGuardTable;
+  const std::string address = family == "ip6" ? "ipv6_addr" : "ipv4_addr";
   std::ostringstream out;
-  out << "add table ip " << kGuardTable << "\nadd set ip " << kGuardTable
-      << " moving { type inet_proto . ipv4_addr . inet_service . ipv4_addr . inet_service; }\n";
+  out << "add table " << table << "\nadd set " << table << " moving { type inet_proto . " << address
+      << " . inet_service . " << address << " . inet_service; }\n";
   for (const auto& move : moves) {
-    AppendGuardTuple(out, move.before.protocol, move.before.original);
-    AppendGuardTuple(out, move.before.protocol, move.before.reply);
+    AppendGuardTuple(out, table, move.before.protocol, move.before.original);
+    AppendGuardTuple(out, table, move.before.protocol, move.before.reply);
   }
   // In front of connection tracking, but behind the hold queue: what that releases goes on from
   // there, and nothing that it holds is for us to drop.
   for (const char* hook : {"prerouting", "output"}) {
-    out << "add chain ip " << kGuardTable << " " << hook << " { type filter hook " << hook
-        << " priority " << internal::kGuardPriority << "; }\nadd rule ip " << kGuardTable << " "
-        << hook << " meta l4proto . ip saddr . th sport . ip daddr . th dport @moving drop\n";
+    out << "add chain " << table << " " << hook << " { type filter hook " << hook << " priority "
+        << internal::kGuardPriority << "; }\nadd rule " << table << " " << hook << " meta l4proto . "
+        << family << " saddr . th sport . " << family << " daddr . th dport @moving drop\n";
   }
   return out.str();
 }
 
-Result<std::vector<ConntrackMove>> ApplyHere(const std::vector<ConntrackMove>& moves) {
-  // One guard at a time: it is the same table for all.
-  static std::mutex guard_mutex;
-  std::lock_guard lock(guard_mutex);
-  const internal::NftTable guard{"ip", kGuardTable};
+Result<std::vector<ConntrackMove>> ApplyOfFamily(const std::string& family,
+                                                 const std::vector<ConntrackMove>& moves) {
+  const internal::NftTable guard{family, kGuardTable};
   auto handle = TRY(OpenHandle());
-  TRY(RunNft(TRY(internal::ResetNftTable(guard)) + GuardCommands(moves)));
+  TRY(RunNft(TRY(internal::ResetNftTable(guard)) + GuardCommands(family, moves)));
   ScopeExit remove_guard([&] { (void)internal::RetireNftTable(guard); });
   // All old ones first: a new tuple may be the old tuple of another move.
   for (const auto& move : moves) {
@@ -281,6 +283,31 @@ Result<std::vector<ConntrackMove>> ApplyHere(const std::vector<ConntrackMove>& m
     lost.push_back(move);
   }
   return lost;
+}
+
+Result<std::vector<ConntrackMove>> ApplyHere(const std::vector<ConntrackMove>& moves) {
+  // One guard at a time: it is the same table for all.
+  static std::mutex guard_mutex;
+  std::lock_guard lock(guard_mutex);
+  std::vector<ConntrackMove> all_lost;
+  for (const int family : {AF_INET, AF_INET6}) {
+    std::vector<ConntrackMove> of_family;
+    std::copy_if(moves.begin(), moves.end(), std::back_inserter(of_family),
+                 [&](const ConntrackMove& move) {
+                   return FamilyOf(move.before.original.source_address) == family;
+                 });
+    if (of_family.empty()) {
+      continue;
+    }
+    auto lost = ApplyOfFamily(family == AF_INET6 ? "ip6" : "ip", of_family);
+    if (!lost && family == AF_INET6) {
+      lost = std::move(of_family);  // a kernel that lacks something loses these alone
+    }
+    for (auto& move : TRY(std::move(lost))) {
+      all_lost.push_back(std::move(move));
+    }
+  }
+  return all_lost;
 }
 
 bool Touches(const ConntrackEntry& entry, const std::string& address) {

@@ -1,6 +1,6 @@
 // Connection tracking entries (TCP and UDP) of a network namespace, and how the entries of a
-// container's address are turned into entries of its relay address (IPv4 only), so that packets of
-// connections that exist go on being translated once the container is elsewhere.
+// container's address are turned into entries of its relay address, so that packets of connections
+// that exist go on being translated once the container is elsewhere.
 //
 // Owns nothing: entries are the kernel's. Needs CAP_NET_ADMIN. Thread-safe. Times in seconds.
 #pragma once
@@ -57,7 +57,7 @@ Result<> DeleteConntrack(FdRef netns, const ConntrackEntry& entry);
 Result<> CreateConntrack(FdRef netns, const ConntrackEntry& entry);
 
 // Pure: for every entry that leads to (or comes from) one of `from`, the same with `to` in its
-// place. Connections that are being opened or are over are left out, but for those of `alive`, the
+// place; addresses of one family. Connections that are being opened or are over are left out, but for those of `alive`, the
 // container's own: tracking takes a half-closed one for over when a FIN is sent twice.
 std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>& entries,
                                               const std::vector<std::string>& from,
@@ -66,10 +66,10 @@ std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>&
 // Pure: what undoes `moves`.
 std::vector<ConntrackMove> ReverseConntrackMoves(const std::vector<ConntrackMove>& moves);
 
-inline constexpr char kConntrackGuardTable[] = "migrate_guard";  // of family ip
+inline constexpr char kConntrackGuardTable[] = "migrate_guard";  // of families ip and ip6
 
 // Carries the moves out. While it works packets of these connections are dropped in the namespace
-// (table "ip migrate_guard"), otherwise the host would answer those without an entry with a RST.
+// (table "ip migrate_guard", "ip6 ..."), otherwise the host would answer those without an entry with a RST.
 // Idempotent: may be repeated, e.g. after something else deleted the entries. The result: moves
 // that failed because their new tuple is taken by another connection, which is lost.
 Result<std::vector<ConntrackMove>> ApplyConntrackMoves(FdRef netns,

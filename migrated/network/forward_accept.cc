@@ -122,8 +122,14 @@ Result<> CheckForwardingOf(int family) {
   return {};
 }
 
-Result<> AcceptForwarding(const std::string& link) {
-  auto chain = TRY(ListChain("ip filter DOCKER-USER"));
+Result<bool> FiltersForwardedIpv6() {
+  const auto forward = TRY(ListChain("ip6 filter FORWARD"));
+  return forward.find("policy drop") != std::string::npos ||
+         forward.find("DOCKER") != std::string::npos;
+}
+
+Result<> AcceptForwarding(const std::string& link, const std::string& family) {
+  auto chain = TRY(ListChain(family + " filter DOCKER-USER"));
   if (chain.empty()) {
     return {};
   }
@@ -133,7 +139,7 @@ Result<> AcceptForwarding(const std::string& link) {
   for (const char* direction : {"oifname", "iifname"}) {
     auto rule = AcceptRule(direction, link);
     if (chain.find(rule) == std::string::npos) {
-      commands += "insert rule ip filter DOCKER-USER " + rule + "\n";
+      commands += "insert rule " + family + " filter DOCKER-USER " + rule + "\n";
     }
   }
   if (!commands.empty()) {
@@ -142,13 +148,14 @@ Result<> AcceptForwarding(const std::string& link) {
   return {};
 }
 
-Result<> RevokeForwarding(const std::string& link) {
-  std::istringstream chain(TRY(ListChain("ip filter DOCKER-USER")));
+Result<> RevokeForwarding(const std::string& link, const std::string& family) {
+  std::istringstream chain(TRY(ListChain(family + " filter DOCKER-USER")));
   std::string commands;
   for (std::string line; std::getline(chain, line);) {
     auto handle = line.find("# handle ");
     if (line.find("ifname \"" + link + "\"") != std::string::npos && handle != std::string::npos) {
-      commands += "delete rule ip filter DOCKER-USER handle " + line.substr(handle + 9) + "\n";
+      commands += "delete rule " + family + " filter DOCKER-USER handle " +
+                  line.substr(handle + 9) + "\n";
     }
   }
   if (!commands.empty()) {

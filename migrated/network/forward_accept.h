@@ -13,8 +13,13 @@ namespace migrate::internal {
 Result<> CheckForwarding();  // of IPv4
 Result<> CheckForwardingOf(int family);
 
-Result<> AcceptForwarding(const std::string& link);
-Result<> RevokeForwarding(const std::string& link);
+// `family` is nftables' word, "ip" or "ip6".
+Result<> AcceptForwarding(const std::string& link, const std::string& family = "ip");
+Result<> RevokeForwarding(const std::string& link, const std::string& family = "ip");
+
+// Whether somebody decides which IPv6 packets this host forwards: Docker with its option ip6tables,
+// or a policy that drops.
+Result<bool> FiltersForwardedIpv6();
 
 // IPv4 or IPv6. Also first in the chain PREROUTING of the table raw, if there is one: Docker 28
 // drops there what comes to a container's address from outside. `mark` is the rules' comment, and

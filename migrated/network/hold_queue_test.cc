@@ -334,7 +334,7 @@ TEST(HoldQueueConntrackTest, EntriesAreReplacedMeanwhile) {
   ASSERT_TRUE(testing::SendText(outside, "while held"));
   EXPECT_GE(WaitForPackets(**hold, 296).packets, 296U);
   auto image = testing::TakeTcp(std::move(inside));
-  inet_pton(AF_INET, "172.17.0.3", &image.local.sin_addr);
+  inet_pton(AF_INET, "172.17.0.3", &reinterpret_cast<sockaddr_in&>(image.local).sin_addr);
   ASSERT_TRUE(IsOk(LockNetns(*new_place)));
   inside = testing::RestoreTcp(*new_place, image);
   auto moves = PlanConntrackMoves(*entries, {"172.17.0.2"}, "172.17.0.3");

@@ -88,10 +88,10 @@ Result<std::string> SourceHere(const std::string& peer, const Endpoint& endpoint
   return std::string(inet_ntop(AF_INET6, &six->sin6_addr, text.data(), text.size()));
 }
 
-Result<std::vector<LocalNetwork>> NetworksHere() {
+Result<std::vector<LocalNetwork>> NetworksHere(int family) {
   auto rtnl = TRY(Rtnl::Open());
   std::vector<LocalNetwork> networks;
-  for (auto& route : TRY(rtnl.Routes())) {
+  for (auto& route : TRY(rtnl.Routes(family))) {
     if (!route.destination.ends_with("/0")) {
       networks.push_back({std::move(route.destination), std::move(route.link)});
     }
@@ -119,12 +119,16 @@ Result<std::string> SourceAddressToward(FdRef netns, const std::string& peer) {
 }
 
 Result<std::vector<LocalNetwork>> LocalNetworks(FdRef netns) {
-  return ValueInNetns<std::vector<LocalNetwork>>(netns, NetworksHere);
+  return ValueInNetns<std::vector<LocalNetwork>>(netns, [] { return NetworksHere(AF_INET); });
 }
 
 Result<std::string> LinkToward(FdRef netns, const std::string& address) {
-  for (const LocalNetwork& network : TRY(LocalNetworks(netns))) {
-    if (!network.link.empty() && network.link != "lo" && !network.subnet.ends_with("/32") &&
+  const bool six = address.find(':') != std::string::npos;
+  const auto networks = TRY(ValueInNetns<std::vector<LocalNetwork>>(
+      netns, [&] { return NetworksHere(six ? AF_INET6 : AF_INET); }));
+  for (const LocalNetwork& network : networks) {
+    if (!network.link.empty() && network.link != "lo" &&
+        !network.subnet.ends_with(six ? "/128" : "/32") &&
         SubnetContains(network.subnet, address)) {
       return network.link;
     }

@@ -15,7 +15,10 @@
 // Owns nothing: what is set up lives in the kernel under names made of the id, and is removed by
 // any later process that knows the id (FindRelays() finds them). All set-up and removal functions
 // are idempotent; a set-up that failed half-way is undone by the removal. Thread-safe for
-// different relays. IPv4 only. Addresses are text, ports in host order.
+// different relays. Addresses are text, ports in host order.
+//
+// IPv4 always; IPv6 as well if the relay has an R6, inside the same tunnel. Where a host cannot do
+// that (its IPv6 is off, a kernel without the tables) only IPv6 is lost, which the warnings say.
 #pragma once
 
 #include <cstdint>
@@ -32,11 +35,14 @@ namespace migrate {
 
 inline constexpr std::uint16_t kRelayUdpPort = 7748;
 inline constexpr char kRelaySubnet[] = "198.18.0.0/16";
+// A ULA range (/96) in which every R has its R6.
+inline constexpr char kRelayRange6[] = "fd6d:6967:7261::";
 
 // What both ends must agree on.
 struct RelaySpec {
   std::string id;             // 16 hex digits
   std::string relay_address;  // R
+  std::string relay_address6 = {};  // R6; empty: a relay of IPv4 only
   std::uint32_t vni = 0;      // 24 bits
   std::uint16_t udp_port = kRelayUdpPort;
   // Of the container's interface at the origin: connections keep the segment size they have.
@@ -46,12 +52,17 @@ struct RelaySpec {
   bool operator==(const RelaySpec&) const = default;
 };
 
-// The VNI follows from the id.
+// The VNI follows from the id. Without an R6.
 RelaySpec MakeRelaySpec(std::string id, std::string relay_address);
+// The R6 that belongs to an R.
+std::string RelayAddress6(const std::string& relay_address);
+
+// What a set-up that succeeded could not do, one sentence each.
+using RelayWarnings = std::vector<std::string>;
 
 struct RelayPort {
   Protocol protocol = Protocol::kTcp;
-  std::string host_address;  // empty or 0.0.0.0: every local address
+  std::string host_address;  // empty: every local address; 0.0.0.0, ::: every one of that family
   std::uint16_t host_port = 0;
   std::uint16_t container_port = 0;
 
@@ -68,7 +79,8 @@ struct OriginSide {
   // `stand_ins` and from this host to all ports; from elsewhere, as with Docker's own firewall,
   // only to the published container ports, and echo requests.
   std::vector<std::string> container_addresses = {};
-  // From elsewhere to all ports, too: a host whose firewall lets routed packets pass.
+  // From elsewhere to all ports, too: a host whose firewall lets routed packets pass. Of IPv6 this
+  // is found out here, since Docker may well not filter it (its option ip6tables).
   bool open_addresses = false;
   // Those of container_addresses that lie on a bridge of this host. Others of this relay's id are
   // removed. Leave out what Docker has given to another container: WithdrawAddress().
@@ -85,6 +97,9 @@ struct OriginAtHome {
   // For addresses that it had here before and has no more, nor another container has. Others of
   // this relay's id are removed: the container itself answers again for the address that it has.
   std::vector<StandIn> stand_ins = {};
+  // The same for IPv6; without them the relay's IPv6 ends.
+  std::string container_address6 = {};
+  std::string bridge6 = {};
 
   bool operator==(const OriginAtHome&) const = default;
 };
@@ -114,10 +129,11 @@ Result<> CheckOrigin(FdRef host_netns);
 // R (plan: PlanConntrackMoves): after this call, since without a route to R the host answers their
 // packets with ICMP errors, and with the container locked. To abort: apply the reversed moves,
 // then RemoveOrigin(). Calling it again with another remote_address repoints the relay.
-Result<> SetUpOrigin(FdRef host_netns, const OriginSide& side);
+Result<RelayWarnings> SetUpOrigin(FdRef host_netns, const OriginSide& side);
 
-// Of `connections`, the container's own, those with a neighbour on a bridge of side.stand_ins: a
-// bridge need not track what it passes on. Makes the entries that lead them to R, whichever end
+// Of `connections`, the container's own, those with a neighbour on a bridge of side.stand_ins, and
+// all of IPv6: neither a bridge nor a host that does not filter IPv6 need track what it passes on.
+// Makes the entries that lead them to R, whichever end
 // opened them; not for those that have one. To be called with the container locked, behind
 // ApplyConntrackMoves(), and may be repeated like that. Undone by RemoveOrigin(). The result: what
 // is lost because another connection has the tuple.
@@ -132,7 +148,7 @@ Result<> WithdrawAddress(FdRef host_netns, std::string_view relay_id, const std:
 // are keyed on R go on; new ones are Docker's business again, but for those of neighbours and of
 // this host to addresses of `stand_ins`, which are led to R. After it and UnlockNetns(), call
 // AnnounceOwnAddresses(): neighbours still believe the host to have the container's address.
-Result<> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side);
+Result<RelayWarnings> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side);
 
 // Everything of the relay, its stand-ins and the connection tracking entries of R included.
 Result<> RemoveOrigin(FdRef host_netns, std::string_view relay_id);
@@ -143,7 +159,8 @@ Result<> RemoveOrigin(FdRef host_netns, std::string_view relay_id);
 // an old address may belong to a neighbour here; this stays until the namespace ends. While there
 // is a tunnel the rule for local addresses stands behind the rules "from R": a remote address may
 // be one that the container has here.
-Result<> SetUpContainerSide(FdRef host_netns, FdRef container_netns, const ContainerSide& side);
+Result<RelayWarnings> SetUpContainerSide(FdRef host_netns, FdRef container_netns,
+                                         const ContainerSide& side);
 
 Result<> RemoveContainerSide(FdRef container_netns, std::string_view relay_id);
 
@@ -151,7 +168,7 @@ Result<> RemoveContainerSide(FdRef container_netns, std::string_view relay_id);
 struct RelayTraces {
   std::vector<std::string> relay_ids;  // each can be given to RemoveOrigin/RemoveContainerSide
   std::vector<std::string> links;
-  std::vector<std::string> addresses;  // relay addresses
+  std::vector<std::string> addresses;  // relay addresses, of IPv4
 
   bool empty() const { return relay_ids.empty() && links.empty() && addresses.empty(); }
 };

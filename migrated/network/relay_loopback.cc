@@ -65,4 +65,24 @@ Result<> ShutLoopback(const std::string& id) {
   return TRY(rtnl.LinkIndex(bridge)) == 0 ? Result<>() : WriteControlFile(Setting(bridge), "0");
 }
 
+Result<> OpenLoopback6(const std::string& id, const std::string& link) {
+  auto rtnl = TRY(Rtnl::Open());
+  return rtnl.SetRoute({.destination = HostRange(kIpv6.loopback),
+                        .link = link,
+                        .table = kLocalTable,
+                        .is_local = true,
+                        .metric = RelayRoutingTable(id)});
+}
+
+Result<> ShutLoopback6(const std::string& id) {
+  auto rtnl = TRY(Rtnl::Open());
+  for (const auto& route : TRY(rtnl.Routes(AF_INET6))) {
+    if (route.destination == HostRange(kIpv6.loopback) && route.protocol == kRouteProtocol &&
+        route.metric == RelayRoutingTable(id)) {
+      TRY(rtnl.DeleteRoute(route));
+    }
+  }
+  return {};
+}
+
 }  // namespace migrate::internal

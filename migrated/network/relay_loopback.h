@@ -3,7 +3,11 @@
 // always does). Opened only where such connections exist and nobody else has opened it, and with a
 // guard: what comes from the bridge with a loopback address is dropped, else the host's own
 // services would be open to its containers. The guard is a chain of the relay's table and tells
-// what to close. Internal to migrated/network; acts in the current network namespace; idempotent.
+// what to close.
+//
+// IPv6: the same for ::1 needs neither setting nor guard, since the kernel drops what comes in from
+// a device with that address. But it finds ::1 only where the device of an answer has a route for
+// it: a local one, of the tunnel's device or the bridge. Its metric tells relays apart. Internal to migrated/network; acts in the current network namespace; idempotent.
 #pragma once
 
 #include <string>
@@ -22,5 +26,8 @@ Result<> OpenLoopback(const std::string& bridge);
 
 // To be called before the guard goes. Not while another relay needs it as well.
 Result<> ShutLoopback(const std::string& id);
+
+Result<> OpenLoopback6(const std::string& id, const std::string& link);
+Result<> ShutLoopback6(const std::string& id);
 
 }  // namespace migrate::internal

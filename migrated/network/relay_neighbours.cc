@@ -1,4 +1,5 @@
-// Connections with the neighbours that a container leaves behind on its bridge.
+// Connections with the neighbours that a container leaves behind on its bridge, and those of IPv6 that
+// its host has not tracked.
 
 #include <algorithm>
 
@@ -6,9 +7,13 @@
 #include "migrated/network/conntrack.h"
 #include "migrated/network/in_netns.h"
 #include "migrated/network/relay.h"
+#include "migrated/network/relay_names.h"
 #include "migrated/network/rtnl.h"
 
 namespace migrate {
+
+using namespace internal;  // NOLINT: this file is a part of it
+
 namespace {
 
 constexpr std::uint8_t kTcpEstablished = 3;             // enum tcp_conntrack
@@ -17,7 +22,11 @@ constexpr std::uint32_t kUdpTimeout = 120;
 
 Result<std::vector<AddressInfo>> AddressesHere() {
   auto rtnl = TRY(Rtnl::Open());
-  return rtnl.Addresses();
+  auto addresses = TRY(rtnl.Addresses());
+  for (auto& six : TRY(rtnl.Addresses(AF_INET6))) {
+    addresses.push_back(std::move(six));
+  }
+  return addresses;
 }
 
 // On the bridge of the stand-in for the connection's local address; not the host itself there.
@@ -75,15 +84,20 @@ Result<std::vector<Connection>> LeadNeighbours(FdRef host_netns, const OriginSid
                                                const std::vector<Connection>& connections) {
   const auto addresses = TRY(ValueInNetns<std::vector<AddressInfo>>(host_netns, AddressesHere));
   const auto entries = TRY(ListConntrack(host_netns));
-  const auto& relay_address = side.relay.relay_address;
   std::vector<Connection> lost;
   for (const auto& connection : connections) {
+    const IpFamily& family = FamilyOf(connection.local_address);
+    const auto& relay_address = RelayAddressOf(side.relay, family);
+    const bool six = family.number == AF_INET6;
+    if (relay_address.empty() || connection.local_address == relay_address) {
+      continue;
+    }
     auto find = [&](const std::string& address) {
       return std::find_if(entries.begin(), entries.end(), [&](const ConntrackEntry& entry) {
         return IsEntryOf(entry, connection, address);
       });
     };
-    if (!IsWithNeighbour(connection, side.stand_ins, addresses) ||
+    if ((!six && !IsWithNeighbour(connection, side.stand_ins, addresses)) ||
         find(relay_address) != entries.end()) {
       continue;
     }

@@ -1,9 +1,11 @@
 #include <algorithm>
+#include <functional>
 #include <sstream>
 
 #include "base/file_util.h"
 #include "base/ids.h"
 #include "base/netns.h"
+#include "base/subnet.h"
 #include "migrated/network/conntrack.h"
 #include "migrated/network/forward_accept.h"
 #include "migrated/network/hook_lease.h"
@@ -33,8 +35,8 @@ Result<> ValidateStandIns(const RelaySpec& relay, const std::vector<StandIn>& st
 
 Result<> Validate(const OriginSide& side) {
   TRY(ValidateRelay(side.relay));
-  TRY(ValidateAddress("local address", side.local_address));
-  TRY(ValidateAddress("remote address", side.remote_address));
+  TRY(ValidateIpv4("local address", side.local_address));
+  TRY(ValidateIpv4("remote address", side.remote_address));
   for (const auto& address : side.container_addresses) {
     TRY(ValidateAddress("address of the container", address));
   }
@@ -50,20 +52,28 @@ Result<> Validate(const OriginSide& side) {
   return {};
 }
 
-std::string PortRules(const OriginSide& side) {
+std::string PortRules(const OriginSide& side, const IpFamily& family) {
+  const auto& relay_address = RelayAddressOf(side.relay, family);
+  const bool six = family.number == AF_INET6;
   std::ostringstream out;
   for (const auto& port : side.ports) {
-    bool any = port.host_address.empty() || port.host_address == "0.0.0.0";
-    out << "    " << (any ? "fib daddr type local" : "ip daddr " + port.host_address) << " "
-        << ProtocolName(port.protocol) << " dport " << port.host_port << " dnat to "
-        << side.relay.relay_address << ":" << port.container_port << "\n";
+    const bool any = port.host_address.empty() || port.host_address == family.wildcard;
+    if (!any && !IsOf(family, port.host_address)) {
+      continue;
+    }
+    out << "    "
+        << (any ? "fib daddr type local"
+                : std::string(family.nft) + " daddr " + port.host_address)
+        << " " << ProtocolName(port.protocol) << " dport " << port.host_port << " dnat to "
+        << (six ? "[" + relay_address + "]" : relay_address) << ":" << port.container_port << "\n";
   }
   return out.str();
 }
 
 // "addresses": the set always exists, so that rules may name it.
-std::string AddressSet(const std::vector<std::string>& addresses) {
-  std::string set = "  set addresses {\n    type ipv4_addr\n";
+std::string AddressSet(const std::vector<std::string>& all, const IpFamily& family) {
+  const auto addresses = OnlyOf(family, all);
+  std::string set = std::string("  set addresses {\n    type ") + family.address_type + "\n";
   if (!addresses.empty()) {
     set += "    elements = { " + JoinElements(addresses) + " }\n";
   }
@@ -80,8 +90,10 @@ std::vector<std::string> AddressesOf(const std::vector<StandIn>& stand_ins) {
 
 // Before Docker's own translation (-100), which may publish the port for another container. The
 // addresses first: with a stand-in they are local ones, but all their ports are the container's.
-std::string TranslationChains(const std::string& relay_address, const std::string& rules) {
-  const auto all = "    ip daddr @addresses dnat to " + relay_address + "\n" + rules + "  }\n";
+std::string TranslationChains(const RelaySpec& relay, const IpFamily& family,
+                              const std::string& rules) {
+  const auto all = std::string("    ") + family.nft + " daddr @addresses dnat to " +
+                   RelayAddressOf(relay, family) + "\n" + rules + "  }\n";
   return "  chain prerouting {\n    type nat hook prerouting priority -110;\n" + all +
          "  chain output {\n    type nat hook output priority -110;\n" + all;
 }
@@ -90,37 +102,42 @@ std::string TranslationChains(const std::string& relay_address, const std::strin
 // address, which the host takes as the source toward itself: they would be no strangers to the
 // container. Others are kept, as on the bridge; masquerading also ties a connection to the device,
 // and the kernel ends it when the container comes home.
-std::string SourceChain(const std::string& link, const std::string& host_address) {
+std::string SourceChain(const std::string& link, const IpFamily& family,
+                        const std::string& host_address) {
   const auto to = "    oifname \"" + link + "\" ct status dnat ";
+  const auto source = std::string(family.nft) + " saddr ";
   const auto as_host = " snat to " + host_address + "\n";
-  return "  chain postrouting {\n    type nat hook postrouting priority 90;\n" + to +
-         "ip saddr 127.0.0.0/8" + as_host + to + "ip saddr @addresses" + as_host + to +
-         "snat to ip saddr\n  }\n";
+  return "  chain postrouting {\n    type nat hook postrouting priority 90;\n" + to + source +
+         family.loopback + as_host + to + source + "@addresses" + as_host + to + "snat to " +
+         source + "\n  }\n";
 }
 
 // What of new connections to the container's own addresses may pass.
-std::string AddressVerdicts(const OriginSide& side, const std::string& link) {
-  const auto to = "    oifname \"" + link + "\" ct original ip daddr @addresses ";
+std::string AddressVerdicts(const OriginSide& side, const std::string& link,
+                            const IpFamily& family, bool open) {
+  const auto to =
+      "    oifname \"" + link + "\" ct original " + family.nft + " daddr @addresses ";
   std::ostringstream out;
   for (const auto& stand_in : side.stand_ins) {
     out << to << "iifname \"" << stand_in.bridge << "\" accept\n";
   }
-  if (!side.open_addresses) {
+  if (!open) {
     for (const auto& port : side.ports) {
       out << to << ProtocolName(port.protocol) << " dport " << port.container_port << " accept\n";
     }
-    out << to << "icmp type echo-request accept\n" << to << "drop\n";
+    out << to << family.echo_request << " accept\n" << to << "drop\n";
   }
   return out.str();
 }
 
 // R is for relayed connections only: nobody reaches other ports of the container by a route to
 // it. What comes from the container and belongs to no connection would leave untranslated.
-std::string ForwardChain(const OriginSide& side, const std::string& link) {
+std::string ForwardChain(const OriginSide& side, const std::string& link, const IpFamily& family,
+                         bool open) {
   std::ostringstream out;
   out << "  chain forward {\n    type filter hook forward priority -10;\n"
       << "    oifname \"" << link << "\" ct state established,related accept\n"
-      << AddressVerdicts(side, link) << "    oifname \"" << link << "\" ct status dnat accept\n"
+      << AddressVerdicts(side, link, family, open) << "    oifname \"" << link << "\" ct status dnat accept\n"
       << "    oifname \"" << link << "\" drop\n"
       << "    iifname \"" << link << "\" ct state new drop\n  }\n";
   return out.str();
@@ -138,29 +155,40 @@ std::string TunnelChain(const OriginSide& side, const std::string& link) {
   return out.str();
 }
 
-std::string TableCommands(const OriginSide& side) {
+// The kernel itself drops loopback addresses of IPv6 that come in.
+std::string TunnelChain6(const OriginSide& side, const std::string& link) {
+  return "  chain tunnel {\n    type filter hook prerouting priority -310;\n    iifname \"" + link +
+         "\" ip6 saddr != " + side.relay.relay_address6 + " drop\n  }\n";
+}
+
+std::string TableCommands(const OriginSide& side, const IpFamily& family, bool open) {
   const auto link = RelayLink(side.relay.id);
-  return TableHead(side.relay) + AddressSet(side.container_addresses) +
-         TranslationChains(side.relay.relay_address, PortRules(side)) +
-         SourceChain(link, side.local_address) + ForwardChain(side, link) +
-         TunnelChain(side, link) + "}\n";
+  const bool six = family.number == AF_INET6;
+  const auto host =
+      six ? InRange6(kOriginRange6, side.relay.relay_address) : side.local_address;
+  return TableHead(side.relay, family) + AddressSet(side.container_addresses, family) +
+         TranslationChains(side.relay, family, PortRules(side, family)) +
+         SourceChain(link, family, host) + ForwardChain(side, link, family, open) +
+         (six ? TunnelChain6(side, link) : TunnelChain(side, link)) + "}\n";
 }
 
 // The way to R leads back through the bridge. No redirects: the kernel sends none for what it
 // translates.
-std::string HomeAddressChains(const OriginAtHome& side, const std::string& host_address) {
-  const auto& relay_address = side.relay.relay_address;
-  return AddressSet(AddressesOf(side.stand_ins)) + TranslationChains(relay_address, "") +
-         "  chain postrouting {\n    type nat hook postrouting priority 90;\n"
-         "    ip saddr @addresses ct reply ip saddr " +
-         relay_address + " snat to " + host_address + "\n  }\n";
+std::string HomeAddressChains(const OriginAtHome& side, const IpFamily& family,
+                              const std::string& host_address) {
+  const std::string source = std::string(family.nft) + " saddr ";
+  return AddressSet(AddressesOf(side.stand_ins), family) + TranslationChains(side.relay, family, "") +
+         "  chain postrouting {\n    type nat hook postrouting priority 90;\n    " + source +
+         "@addresses ct reply " + source + RelayAddressOf(side.relay, family) + " snat to " +
+         host_address + "\n  }\n";
 }
 
 // This host's own, as containers there know it.
-Result<std::string> AddressOnBridge(Rtnl& rtnl, const std::string& bridge) {
-  for (const auto& info : TRY(rtnl.Addresses())) {
+Result<std::string> AddressOnBridge(Rtnl& rtnl, const std::string& bridge, const IpFamily& family) {
+  for (const auto& info : TRY(rtnl.Addresses(family.number))) {
     const auto slash = info.address.find('/');
-    if (info.link == bridge && info.address.substr(slash) != "/32") {
+    if (info.link == bridge && info.address.substr(slash) != family.host_length &&
+        !info.address.starts_with("fe80:")) {
       return info.address.substr(0, slash);
     }
   }
@@ -168,9 +196,23 @@ Result<std::string> AddressOnBridge(Rtnl& rtnl, const std::string& bridge) {
 }
 
 // In one transaction, so that a repeated set-up leaves no gap in which a packet goes astray.
-Result<> ReplaceTable(const std::string& id, const std::string& commands) {
-  TRY(RunNft(TRY(ResetNftTable({"ip", RelayTable(id)})) + commands));
+Result<> ReplaceTable(const std::string& id, const IpFamily& family, const std::string& commands) {
+  TRY(RunNft(TRY(ResetNftTable({family.nft, RelayTable(id)})) + commands));
   return {};
+}
+
+// The way to the relay's address; what is not `destination` and `link` of the route.
+Result<> RouteRelayAddress(Rtnl& rtnl, const RelaySpec& relay, const IpFamily& family,
+                           RouteSpec way) {
+  way.destination = HostRange(RelayAddressOf(relay, family));
+  return rtnl.SetRoute(way);
+}
+
+Result<> RouteIntoTunnel(Rtnl& rtnl, const RelaySpec& relay, const IpFamily& family) {
+  const auto link = RelayLink(relay.id);
+  TRY(rtnl.SetNeighbour(link, RelayAddressOf(relay, family),
+                        RelayMac(relay.id, RelayEnd::kContainer)));
+  return RouteRelayAddress(rtnl, relay, family, {.link = link, .locked_mtu = TunnelMtu(relay, family)});
 }
 
 Result<> SetUpLink(Rtnl& rtnl, const OriginSide& side) {
@@ -180,15 +222,13 @@ Result<> SetUpLink(Rtnl& rtnl, const OriginSide& side) {
   } else {
     TRY(rtnl.CreateVxlan(link));
   }
-  TRY(RelaxTunnelLink(link.name));
+  TRY(RelaxTunnelLink(link.name, !side.relay.relay_address6.empty()));
   TRY(WriteControlFile("/proc/sys/net/ipv4/conf/" + link.name + "/forwarding", "1"));
+  if (!side.relay.relay_address6.empty()) {
+    (void)OpenTunnelLinkToIpv6(link.name);  // before it is up; SetUp6() sees whether that failed
+  }
   TRY(rtnl.SetLinkUp(link.name));
-  TRY(rtnl.SetNeighbour(link.name, side.relay.relay_address,
-                        RelayMac(side.relay.id, RelayEnd::kContainer)));
-  TRY(rtnl.SetRoute({.destination = side.relay.relay_address + "/32",
-                     .link = link.name,
-                     .locked_mtu = side.relay.mtu}));
-  return {};
+  return RouteIntoTunnel(rtnl, side.relay, kIpv4);
 }
 
 Result<> SetUp(const OriginSide& side) {
@@ -198,21 +238,91 @@ Result<> SetUp(const OriginSide& side) {
   TRY(SetUpLink(rtnl, side));
   TRY(AcceptForwarding(RelayLink(side.relay.id)));
   TRY(ShutLoopback(side.relay.id));
-  TRY(ReplaceTable(side.relay.id, TableCommands(side)));
+  TRY(ReplaceTable(side.relay.id, kIpv4, TableCommands(side, kIpv4, side.open_addresses)));
   return OpenLoopback(RelayLink(side.relay.id));  // behind its guard
+}
+
+// Behind IPv4, and only adds to it.
+Result<> SetUp6(const OriginSide& side) {
+  const auto link = RelayLink(side.relay.id);
+  TRY(CheckForwardingOf(AF_INET6));
+  TRY(OpenTunnelLinkToIpv6(link));
+  auto rtnl = TRY(Rtnl::Open());
+  TRY(RouteIntoTunnel(rtnl, side.relay, kIpv6));
+  TRY(AcceptForwarding(link, kIpv6.nft));
+  const bool open = side.open_addresses || !TRY(FiltersForwardedIpv6());
+  TRY(ReplaceTable(side.relay.id, kIpv6, TableCommands(side, kIpv6, open)));
+  TRY(ShutLoopback6(side.relay.id));  // of the bridge
+  return OpenLoopback6(side.relay.id, link);
+}
+
+Result<> DeleteRelayRoute(Rtnl& rtnl, const std::string& address) {
+  for (const auto& route : TRY(rtnl.Routes(FamilyOf(address).number))) {
+    if (route.protocol == kRouteProtocol && route.table == kMainTable &&
+        route.destination == HostRange(address)) {
+      TRY(rtnl.DeleteRoute(route));
+    }
+  }
+  return {};
+}
+
+// What SetUp6() and SetUpHome6() made, but for what goes with the tunnel's device.
+Result<> Remove6(const std::string& id) {
+  auto rtnl = TRY(Rtnl::Open());
+  TRY(RevokeForwarding(RelayLink(id), kIpv6.nft));
+  if (const auto address = TRY(MarkedAddress(id, kIpv6))) {
+    TRY(DeleteRelayRoute(rtnl, *address));
+  }
+  TRY(ShutLoopback6(id));
+  return RetireNftTable({kIpv6.nft, RelayTable(id)});
 }
 
 Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
   std::string commands = TableHead(side.relay);
   if (!side.stand_ins.empty()) {
-    commands += HomeAddressChains(side, TRY(AddressOnBridge(rtnl, side.bridge)));
+    commands +=
+        HomeAddressChains(side, kIpv4, TRY(AddressOnBridge(rtnl, side.bridge, kIpv4)));
   }
   const auto guard = loopback ? TRY(LoopbackGuardChain(side.relay.id, side.bridge)) : std::string();
   if (guard.empty()) {
     TRY(ShutLoopback(side.relay.id));
   }
-  TRY(ReplaceTable(side.relay.id, commands + guard + "}\n"));
+  TRY(ReplaceTable(side.relay.id, kIpv4, commands + guard + "}\n"));
   return guard.empty() ? Result<>() : OpenLoopback(side.bridge);
+}
+
+// The chains always: without anything that translates the kernel does not look at the entries, and
+// Docker may well not do so for IPv6.
+Result<> SetUpHome6(const OriginAtHome& side, bool loopback) {
+  if (side.container_address6.empty()) {
+    return MakeError(ErrorCode::kFailedPrecondition, "the container has no IPv6 address here");
+  }
+  auto rtnl = TRY(Rtnl::Open());
+  const auto host_address = TRY(AddressOnBridge(rtnl, side.bridge6, kIpv6));
+  TRY(ReplaceTable(
+      side.relay.id, kIpv6,
+      TableHead(side.relay, kIpv6) + HomeAddressChains(side, kIpv6, host_address) + "}\n"));
+  TRY(ShutLoopback6(side.relay.id));
+  if (loopback) {
+    TRY(OpenLoopback6(side.relay.id, side.bridge6));
+  }
+  TRY(RouteRelayAddress(rtnl, side.relay, kIpv6,
+                        {.link = side.bridge6, .gateway = side.container_address6}));
+  return RevokeForwarding(RelayLink(side.relay.id), kIpv6.nft);
+}
+
+// Whatever fails, IPv4 goes on.
+RelayWarnings AddIpv6(const RelaySpec& relay, const std::function<Result<>()>& set_up) {
+  if (relay.relay_address6.empty()) {
+    return {};
+  }
+  const auto added = set_up();
+  if (added) {
+    return {};
+  }
+  (void)Remove6(relay.id);
+  (void)CloseTunnelLinkToIpv6(RelayLink(relay.id));
+  return {Ipv6Warning(added.error())};
 }
 
 Result<> SetUpHome(const OriginAtHome& side, bool loopback) {
@@ -224,9 +334,8 @@ Result<> SetUpHome(const OriginAtHome& side, bool loopback) {
   // From here on Docker's rules decide about new connections.
   TRY(SetUpHomeTable(rtnl, side, loopback));
   // The route first: replacing is atomic, and the device takes only its own route with it.
-  TRY(rtnl.SetRoute({.destination = side.relay.relay_address + "/32",
-                     .link = side.bridge,
-                     .gateway = side.container_address}));
+  TRY(RouteRelayAddress(rtnl, side.relay, kIpv4,
+                        {.link = side.bridge, .gateway = side.container_address}));
   TRY(rtnl.DeleteLink(link));
   TRY(RevokeForwarding(link));
   return {};
@@ -237,14 +346,10 @@ Result<> Remove(const std::string& id) {
   auto address = TRY(MarkedAddress(id));
   auto rtnl = TRY(Rtnl::Open());
   TRY(RevokeForwarding(link));
+  TRY(Remove6(id));
   TRY(rtnl.DeleteLink(link));
   if (address) {
-    for (const auto& route : TRY(rtnl.Routes())) {
-      if (route.protocol == kRouteProtocol && route.table == kMainTable &&
-          route.destination == *address + "/32") {
-        TRY(rtnl.DeleteRoute(route));
-      }
-    }
+    TRY(DeleteRelayRoute(rtnl, *address));
   }
   TRY(ShutLoopback(id));
   return RetireNftTable({"ip", RelayTable(id)});
@@ -254,27 +359,46 @@ Result<> Remove(const std::string& id) {
 
 Result<> CheckOrigin(FdRef host_netns) { return InNetns(host_netns, CheckForwarding); }
 
-Result<> SetUpOrigin(FdRef host_netns, const OriginSide& side) {
+Result<RelayWarnings> SetUpOrigin(FdRef host_netns, const OriginSide& side) {
   TRY(Validate(side));
-  TRY(InNetns(host_netns, [&] { return SetUp(side); }));
+  RelayWarnings warnings;
+  TRY(InNetns(host_netns, [&]() -> Result<> {
+    TRY(SetUp(side));
+    warnings = AddIpv6(side.relay, [&] { return SetUp6(side); });
+    return {};
+  }));
   // Behind the rules: what neighbours send at once finds its way.
-  return KeepStandIns(host_netns, side.relay.id, side.stand_ins);
+  TRY(KeepStandIns(host_netns, side.relay.id, side.stand_ins));
+  return warnings;
 }
 
-Result<> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side) {
+Result<RelayWarnings> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& side) {
   TRY(ValidateRelay(side.relay));
-  TRY(ValidateAddress("container address", side.container_address));
+  TRY(ValidateIpv4("container address", side.container_address));
+  if (!side.container_address6.empty()) {
+    TRY(ValidateAddress("container address", side.container_address6));
+  }
   TRY(ValidateStandIns(side.relay, side.stand_ins));
   // First: the container itself is the gateway, which cannot be an address of this host.
   TRY(KeepStandIns(host_netns, side.relay.id, side.stand_ins));
   const auto entries = TRY(ListConntrack(host_netns));
-  const bool loopback = std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
-    return entry.reply.source_address == side.relay.relay_address &&
-           entry.original.source_address.starts_with("127.");
-  });
-  TRY(InNetns(host_netns, [&] { return SetUpHome(side, loopback); }));
+  auto loopback = [&](const IpFamily& family) {
+    return std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
+      return entry.reply.source_address == RelayAddressOf(side.relay, family) &&
+             SubnetContains(family.loopback, entry.original.source_address);
+    });
+  };
+  RelayWarnings warnings;
+  TRY(InNetns(host_netns, [&]() -> Result<> {
+    warnings = AddIpv6(side.relay, [&] { return SetUpHome6(side, loopback(kIpv6)); });
+    return SetUpHome(side, loopback(kIpv4));
+  }));
   // Neighbours send to the container directly from now on, which answers by way of this host.
-  return LoosenConntrackOf(host_netns, side.relay.relay_address);
+  TRY(LoosenConntrackOf(host_netns, side.relay.relay_address));
+  if (!side.relay.relay_address6.empty()) {
+    TRY(LoosenConntrackOf(host_netns, side.relay.relay_address6));
+  }
+  return warnings;
 }
 
 Result<> WithdrawAddress(FdRef host_netns, std::string_view relay_id, const std::string& address) {
@@ -284,8 +408,8 @@ Result<> WithdrawAddress(FdRef host_netns, std::string_view relay_id, const std:
   }
   TRY(ValidateAddress("address of the container", address));
   TRY(InNetns(host_netns, [&]() -> Result<> {
-    auto withdrawn =
-        RunNft("delete element ip " + RelayTable(id) + " addresses { " + address + " }\n");
+    auto withdrawn = RunNft(std::string("delete element ") + FamilyOf(address).nft + " " +
+                            RelayTable(id) + " addresses { " + address + " }\n");
     return withdrawn || withdrawn.error().code == ErrorCode::kNotFound
                ? Result<>()
                : Result<>(std::move(withdrawn).error());
@@ -298,19 +422,26 @@ Result<> RemoveOrigin(FdRef host_netns, std::string_view relay_id) {
   if (!IsMigrationId(id)) {
     return MakeError(ErrorCode::kInvalidArgument, "\"" + id + "\" is not a relay id");
   }
-  std::optional<std::string> address;
+  std::vector<std::string> addresses;
   TRY(InNetns(host_netns, [&]() -> Result<> {
-    auto marked = MarkedAddress(id);
-    if (marked) {
-      address = *marked;
+    for (const IpFamily* family : {&kIpv4, &kIpv6}) {
+      auto marked = MarkedAddress(id, *family);
+      if (marked && *marked) {
+        addresses.push_back(**marked);
+      }
     }
     return {};
   }));
-  if (address) {
-    TRY(DeleteConntrackOf(host_netns, *address));
+  for (const auto& address : addresses) {
+    TRY(DeleteConntrackOf(host_netns, address));
   }
   TRY(RemoveStandIns(host_netns, id));
-  return InNetns(host_netns, [&] { return Remove(id); });
+  TRY(InNetns(host_netns, [&] { return Remove(id); }));
+  // What came in meanwhile may have made new ones.
+  for (const auto& address : addresses) {
+    TRY(DeleteConntrackOf(host_netns, address));
+  }
+  return {};
 }
 
 }  // namespace migrate

@@ -10,7 +10,9 @@ namespace migrate {
 using nlohmann::json;
 
 // nlohmann finds these by name.
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RelaySpec, id, relay_address, vni, udp_port, mtu)
+// With defaults: plans that an earlier version wrote have no R6.
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(RelaySpec, id, relay_address, relay_address6, vni,
+                                                udp_port, mtu)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Connection, protocol, local_address, local_port, remote_address,
                                    remote_port)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(BoundPort, protocol, address, port)
@@ -44,14 +46,18 @@ Result<std::vector<RelayPlanEntry>> RelayPlanFromJson(std::string_view text) {
   }
 }
 
-Result<> SetUpRelayPlan(FdRef host_netns, FdRef container_netns, std::vector<RelayPlanEntry> plan) {
+Result<RelayWarnings> SetUpRelayPlan(FdRef host_netns, FdRef container_netns,
+                                     std::vector<RelayPlanEntry> plan) {
+  RelayWarnings warnings;
   for (RelayPlanEntry& entry : plan) {
     if (entry.at_home) {
       entry.side.home_interface = TRY(ValueInNetns<std::string>(container_netns, DefaultLink));
     }
-    TRY(SetUpContainerSide(host_netns, container_netns, entry.side));
+    for (auto& warning : TRY(SetUpContainerSide(host_netns, container_netns, entry.side))) {
+      warnings.push_back("relay " + entry.side.relay.id + ": " + std::move(warning));
+    }
   }
-  return {};
+  return warnings;
 }
 
 }  // namespace migrate

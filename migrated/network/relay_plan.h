@@ -24,6 +24,7 @@ struct RelayPlanEntry {
 std::string RelayPlanToJson(const std::vector<RelayPlanEntry>& plan);
 Result<std::vector<RelayPlanEntry>> RelayPlanFromJson(std::string_view text);
 
-Result<> SetUpRelayPlan(FdRef host_netns, FdRef container_netns, std::vector<RelayPlanEntry> plan);
+Result<RelayWarnings> SetUpRelayPlan(FdRef host_netns, FdRef container_netns,
+                                     std::vector<RelayPlanEntry> plan);
 
 }  // namespace migrate

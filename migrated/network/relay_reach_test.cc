@@ -7,6 +7,7 @@
 
 #include <chrono>
 #include <thread>
+#include <tuple>
 
 #include "migrated/network/relay_test_fixture.h"
 
@@ -32,6 +33,7 @@ using testing::Reaches;
 using testing::TcpAccept;
 using testing::TcpConnect;
 using testing::TcpListen;
+using testing::Traffic;
 using testing::UdpSocket;
 
 constexpr char kOld[] = "172.17.0.2";
@@ -39,8 +41,10 @@ constexpr char kNeighbour[] = "172.17.0.3";
 
 class ReachTest : public testing::RelayTest {
  protected:
+  explicit ReachTest(Traffic traffic = Traffic::kIpv4) : RelayTest(traffic) {}
+
   Pair Open(const Netns& from, const std::string& address, int port = 7000) {
-    auto outside = TcpConnect(from, address, port);
+    auto outside = TcpConnect(from, Of(address), port);
     EXPECT_TRUE(outside) << address;
     if (!outside) {
       return {};
@@ -59,22 +63,33 @@ class ReachTest : public testing::RelayTest {
   }
 };
 
-TEST_F(ReachTest, LoopbackOfTheOldHost) {
+class ReachTrafficTest : public ReachTest, public ::testing::WithParamInterface<Traffic> {
+ protected:
+  ReachTrafficTest() : ReachTest(GetParam()) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(Traffic, ReachTrafficTest,
+                         ::testing::Values(Traffic::kIpv4, Traffic::kIpv6, Traffic::kIpv6Filtered),
+                         [](const auto& variant) { return NameOf(variant.param); });
+
+TEST_P(ReachTrafficTest, LoopbackOfTheOldHost) {
   Start(a_, kOld);
   Move(b_, "172.17.0.5", {});
   Pair first = Open(a_.netns, "127.0.0.1", 6379);
   Pair second = Open(a_.netns, "127.8.8.8", 6379);
-  EXPECT_EQ(PeerAddress(first.outside), "127.0.0.1");
-  EXPECT_EQ(PeerAddress(first.inside), a_.address);
+  EXPECT_EQ(PeerAddress(first.outside), Of("127.0.0.1"));
+  if (!six()) {
+    EXPECT_EQ(PeerAddress(first.inside), a_.address);
+  }
   ExpectAlive({&first, &second}, /*bulk=*/true);
-  EXPECT_TRUE(ExchangeUdp(UdpSocket(a_.netns, "0.0.0.0", 0), "127.0.0.1", 5300, udp_));
+  EXPECT_TRUE(ExchangeUdp(UdpSocket(a_.netns, Of("0.0.0.0"), 0), Of("127.0.0.1"), 5300, udp_));
   // Published at another address only, and not at all.
-  EXPECT_FALSE(Reaches(a_.netns, "127.0.0.1", 6380));
-  EXPECT_FALSE(Reaches(a_.netns, "127.0.0.1", 7000));
+  EXPECT_FALSE(Reaches(a_.netns, Of("127.0.0.1"), 6380));
+  EXPECT_FALSE(Reaches(a_.netns, Of("127.0.0.1"), 7000));
   Move(d_, "172.17.0.2", {&first, &second});
   ExpectAlive({&first, &second}, /*bulk=*/true);
 
-  auto secret = TcpListen(a_.netns, "127.0.0.1", 25);
+  auto secret = TcpListen(a_.netns, Of("127.0.0.1"), 25);
   for (const char* home : {"172.17.0.2", "172.17.0.7"}) {
     Move(a_, home, {&first, &second});
     ExpectAlive({&first, &second}, /*bulk=*/true);
@@ -83,8 +98,10 @@ TEST_F(ReachTest, LoopbackOfTheOldHost) {
     container_->Run(
         "echo 1 > /proc/sys/net/ipv4/conf/all/route_localnet;"
         "ip rule add pref 1 to 127.0.0.1 lookup 99; ip rule add pref 2 lookup local;"
-        "ip rule del pref 0; ip route add default via 172.17.0.1 table 99");
-    EXPECT_FALSE(Reaches(*container_, "127.0.0.1", 25));
+        "ip rule del pref 0; ip route add default via 172.17.0.1 table 99;"
+        "ip -6 rule add pref 1 to ::1 lookup 99; ip -6 rule add pref 2 lookup local;"
+        "ip -6 rule del pref 0; ip -6 route add default via fd00:172:17::1 table 99");
+    EXPECT_FALSE(Reaches(*container_, Of("127.0.0.1"), 25));
     Move(b_, "172.17.0.5", {&first, &second});
     ExpectAlive({&first, &second}, /*bulk=*/true);
   }
@@ -124,12 +141,13 @@ TEST_F(ReachTest, TheTunnelDoesNotLeadToTheLoopbackServicesOfTheOldHost) {
   EXPECT_TRUE(Reaches(a_.netns, "127.0.0.9", 25));
 }
 
-TEST_F(ReachTest, ItsOwnAddressByWayOfTheOldHost) {
-  client_.Run("ip route add 172.17.0.0/16 via 10.77.0.1");
+TEST_P(ReachTrafficTest, ItsOwnAddressByWayOfTheOldHost) {
+  client_.Run(
+      "ip route add 172.17.0.0/16 via 10.77.0.1; ip route add fd00:172:17::/64 via fd00:10:77::1");
   Start(a_, kOld);
   Pair routed = Open(client_, kOld);
   Pair from_host = Open(a_.netns, kOld);
-  EXPECT_EQ(PeerAddress(routed.inside), kClient);
+  EXPECT_EQ(PeerAddress(routed.inside), Of(kClient));
   stands_in_ = true;
   Move(b_, "172.17.0.5", {&routed, &from_host});
   for (bool stands_in : {true, false}) {
@@ -137,34 +155,34 @@ TEST_F(ReachTest, ItsOwnAddressByWayOfTheOldHost) {
     if (!stands_in) {
       side.stand_ins.clear();  // the address is that of no bridge here
     }
-    ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, side)));
-    EXPECT_EQ(FindStandIns(a_.netns)->size(), stands_in ? 1U : 0U);
+    SetUpAtOrigin(side);
+    EXPECT_EQ(FindStandIns(a_.netns)->size(), stands_in ? Both(kOld).size() : 0U);
     ExpectAlive({&routed, &from_host}, /*bulk=*/true);
     Pair new_routed = Open(client_, kOld);
-    EXPECT_EQ(PeerAddress(new_routed.inside), kClient);
-    EXPECT_EQ(PeerAddress(new_routed.outside), kOld);
+    EXPECT_EQ(PeerAddress(new_routed.inside), Of(kClient));
+    EXPECT_EQ(PeerAddress(new_routed.outside), Of(kOld));
     Pair new_from_host = Open(a_.netns, kOld);
     ExpectAlive({&new_routed, &new_from_host}, /*bulk=*/true);
-    EXPECT_TRUE(ExchangeUdp(UdpSocket(client_, "0.0.0.0", 0), kOld, 53, udp_));
-    EXPECT_TRUE(ExchangeUdp(UdpSocket(a_.netns, "0.0.0.0", 0), kOld, 53, udp_));
-    EXPECT_TRUE(Ping(client_, kOld));
-    EXPECT_TRUE(Ping(a_.netns, kOld));
+    EXPECT_TRUE(ExchangeUdp(UdpSocket(client_, Of("0.0.0.0"), 0), Of(kOld), 53, udp_));
+    EXPECT_TRUE(ExchangeUdp(UdpSocket(a_.netns, Of("0.0.0.0"), 0), Of(kOld), 53, udp_));
+    EXPECT_TRUE(Ping(client_, Of(kOld)));
+    EXPECT_TRUE(Ping(a_.netns, Of(kOld)));
     // As with Docker: from outside only published ports, from the host itself all.
-    auto hidden = TcpListen(*container_, "0.0.0.0", 7999);
-    EXPECT_TRUE(Reaches(a_.netns, kOld, 7999));
-    EXPECT_FALSE(Reaches(client_, kOld, 7999));
+    auto hidden = TcpListen(*container_, Of("0.0.0.0"), 7999);
+    EXPECT_TRUE(Reaches(a_.netns, Of(kOld), 7999));
+    EXPECT_EQ(Reaches(client_, Of(kOld), 7999), GetParam() == Traffic::kIpv6);
     side.open_addresses = true;
-    ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, side)));
-    EXPECT_TRUE(Reaches(client_, kOld, 7999));
+    SetUpAtOrigin(side);
+    EXPECT_TRUE(Reaches(client_, Of(kOld), 7999));
   }
   // The published port of the host is not one of the container.
-  EXPECT_FALSE(Reaches(client_, kOld, 6379));
+  EXPECT_FALSE(Reaches(client_, Of(kOld), 6379));
   StopHere();
   ExpectRemovedAtOrigin();
 }
 
 // The container's connections with itself, by the addresses that it has now only for the relay.
-TEST_F(ReachTest, ConnectionsOfTheContainerWithItself) {
+TEST_P(ReachTrafficTest, ConnectionsOfTheContainerWithItself) {
   Start(a_, kOld);
   Pair inner = Open(*container_, kOld);
   auto connections = SelectRelaySockets(*ListSockets(*container_)).connections;
@@ -174,19 +192,19 @@ TEST_F(ReachTest, ConnectionsOfTheContainerWithItself) {
   side.relay = relay_;
   side.local_address = b_.address;
   side.remote_address = a_.address;
-  side.old_addresses = {kOld};
+  side.old_addresses = {Of(kOld)};
   side.connections = connections;
   ASSERT_TRUE(IsOk(SetUpContainerSide(b_.netns, *target, side)));
   auto one = testing::TakeTcp(std::move(inner.outside));
   auto other = testing::TakeTcp(std::move(inner.inside));
   // The end that is there first asks for the other.
   target->Run(
-      "nft 'table ip early { chain out { type filter hook output priority 0;"
+      "nft 'table inet early { chain out { type filter hook output priority 0;"
       "tcp flags & rst != 0 drop; }; }'");
   inner = {testing::RestoreTcp(*target, one), testing::RestoreTcp(*target, other)};
-  target->Run("nft delete table ip early");
+  target->Run("nft delete table inet early");
   ExpectAlive({&inner}, /*bulk=*/true);
-  listener_ = TcpListen(*target, "0.0.0.0", 7000);
+  listener_ = TcpListen(*target, Of("0.0.0.0"), 7000);
   for (const char* address : {kRelayAddress, kOld, "172.17.0.5", "127.0.0.1"}) {
     Pair pair = Open(*target, address);
     ExpectAlive({&pair});
@@ -195,11 +213,12 @@ TEST_F(ReachTest, ConnectionsOfTheContainerWithItself) {
 
 // The neighbour is another container on A's bridge. Its packets are seen by A's connection tracking
 // or not, as on hosts with and without br_netfilter.
-class NeighbourTest : public ReachTest, public ::testing::WithParamInterface<bool> {
+class NeighbourTest : public ReachTest,
+                      public ::testing::WithParamInterface<std::tuple<bool, Traffic>> {
  protected:
-  NeighbourTest() {
+  NeighbourTest() : ReachTest(std::get<1>(GetParam())) {
     stands_in_ = true;
-    a_.TrackBridged(GetParam());
+    a_.TrackBridged(std::get<0>(GetParam()));
     neighbour_ = a_.StartContainer(kNeighbour);
     before_ = a_.Snapshot();
   }
@@ -207,9 +226,14 @@ class NeighbourTest : public ReachTest, public ::testing::WithParamInterface<boo
   std::unique_ptr<Netns> neighbour_;
 };
 
-INSTANTIATE_TEST_SUITE_P(BridgedPackets, NeighbourTest, ::testing::Bool(), [](const auto& variant) {
-  return variant.param ? "Tracked" : "Untracked";
-});
+INSTANTIATE_TEST_SUITE_P(
+    BridgedPackets, NeighbourTest,
+    ::testing::Combine(::testing::Bool(), ::testing::Values(Traffic::kIpv4, Traffic::kIpv6,
+                                                            Traffic::kIpv6Filtered)),
+    [](const auto& variant) {
+      return (std::get<0>(variant.param) ? "Tracked" : "Untracked") +
+             NameOf(std::get<1>(variant.param));
+    });
 
 TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
   Start(a_, kOld);
@@ -219,12 +243,12 @@ TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
   ExpectAlive(pairs);
   auto open_more = [&](const std::string& address) {
     Pair pair = Open(*neighbour_, address);
-    EXPECT_EQ(PeerAddress(pair.inside), kNeighbour);
-    EXPECT_EQ(PeerAddress(pair.outside), address);
-    EXPECT_TRUE(Ping(*neighbour_, address));
-    EXPECT_TRUE(ExchangeUdp(UdpSocket(*neighbour_, "0.0.0.0", 0), address, 53, udp_));
-    auto unpublished = TcpListen(*container_, "0.0.0.0", 7999);
-    EXPECT_TRUE(Reaches(*neighbour_, address, 7999));
+    EXPECT_EQ(PeerAddress(pair.inside), Of(kNeighbour));
+    EXPECT_EQ(PeerAddress(pair.outside), Of(address));
+    EXPECT_TRUE(Ping(*neighbour_, Of(address)));
+    EXPECT_TRUE(ExchangeUdp(UdpSocket(*neighbour_, Of("0.0.0.0"), 0), Of(address), 53, udp_));
+    auto unpublished = TcpListen(*container_, Of("0.0.0.0"), 7999);
+    EXPECT_TRUE(Reaches(*neighbour_, Of(address), 7999));
     return pair;
   };
 
@@ -232,10 +256,10 @@ TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
   Move(b_, kNeighbour, pairs);
   // Docker deletes what it takes for the old container's, even later.
   for (const char* side : {"-r ", "-q ", "-s "}) {
-    a_.netns.ExitCode(std::string("conntrack -D ") + side + kOld);
+    a_.netns.ExitCode(std::string("conntrack -D ") + (six() ? "-f ipv6 " : "") + side + Of(kOld));
   }
   ExpectAlive(pairs, /*bulk=*/true);
-  EXPECT_EQ(LocalAddress(inbound.inside), kOld);
+  EXPECT_EQ(LocalAddress(inbound.inside), Of(kOld));
   Pair relayed = open_more(kOld);
   pairs.push_back(&relayed);
   Pair published = Open(*neighbour_, a_.address, 6379);
@@ -251,10 +275,10 @@ TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
 
   Move(a_, kOld, pairs);  // home, at the address that it had
   EXPECT_THAT(*FindStandIns(a_.netns), ::testing::IsEmpty());
-  EXPECT_EQ(neighbour_->Believes(kOld), container_->Mac("eth0"));
+  EXPECT_EQ(neighbour_->Believes(Of(kOld)), container_->Mac("eth0"));
   ExpectAlive(pairs, /*bulk=*/true);
   Pair at_home = open_more(kOld);
-  EXPECT_EQ(LocalAddress(at_home.inside), kOld);
+  EXPECT_EQ(LocalAddress(at_home.inside), Of(kOld));
   pairs.push_back(&at_home);
   ExpectAlive(pairs);
   ASSERT_FALSE(HasFailure());
@@ -263,7 +287,7 @@ TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
   ExpectAlive(pairs, /*bulk=*/true);
 
   Move(a_, "172.17.0.7", pairs);  // home, at another address
-  EXPECT_EQ(FindStandIns(a_.netns)->size(), 1U);
+  EXPECT_EQ(FindStandIns(a_.netns)->size(), Both(kOld).size());
   ExpectAlive(pairs, /*bulk=*/true);
   Pair by_old_address = open_more(kOld);
   Pair by_new_address = open_more("172.17.0.7");
@@ -275,7 +299,7 @@ TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
   ASSERT_FALSE(HasFailure());
 
   Move(d_, kNeighbour, pairs);
-  EXPECT_EQ(FindStandIns(a_.netns)->size(), 2U);
+  EXPECT_EQ(FindStandIns(a_.netns)->size(), 2 * Both(kOld).size());
   ExpectAlive(pairs, /*bulk=*/true);
   Pair by_other_address = open_more("172.17.0.7");
   ExpectAlive({&by_other_address}, /*bulk=*/true);
@@ -286,23 +310,16 @@ TEST_P(NeighbourTest, ConnectionsGoOnWhereverTheContainerIs) {
 
 TEST_P(NeighbourTest, DatagramsOfConnectedSockets) {
   Start(a_, kOld);
-  auto connect_udp = [](const OwnedFd& socket, const std::string& address, int port) {
-    sockaddr_in to{};
-    to.sin_family = AF_INET;
-    to.sin_port = htons(static_cast<std::uint16_t>(port));
-    inet_pton(AF_INET, address.c_str(), &to.sin_addr);
-    EXPECT_EQ(connect(socket.get(), reinterpret_cast<sockaddr*>(&to), sizeof to), 0);
-  };
-  Pair pair{UdpSocket(*neighbour_, kNeighbour, 4000), UdpSocket(*container_, kOld, 4001)};
-  connect_udp(pair.outside, kOld, 4001);
-  connect_udp(pair.inside, kNeighbour, 4000);
+  Pair pair{UdpSocket(*neighbour_, Of(kNeighbour), 4000), UdpSocket(*container_, Of(kOld), 4001)};
+  ASSERT_TRUE(testing::ConnectUdp(pair.outside, Of(kOld), 4001));
+  ASSERT_TRUE(testing::ConnectUdp(pair.inside, Of(kNeighbour), 4000));
   ASSERT_TRUE(Exchange(pair.outside, pair.inside));
   ASSERT_TRUE(IsOk(LockNetns(*container_)));
   auto connections = SelectRelaySockets(*ListSockets(*container_)).connections;
   ASSERT_EQ(connections.size(), 1U);
   TakeAddresses();
-  ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(b_))));
-  auto moves = PlanConntrackMoves(*ListConntrack(a_.netns), {kOld}, kRelayAddress);
+  SetUpAtOrigin(Origin(b_));
+  auto moves = PlanMoves();
   ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
   LeadNeighboursTo(b_, connections);
   auto target = b_.StartContainer(kNeighbour);
@@ -310,11 +327,11 @@ TEST_P(NeighbourTest, DatagramsOfConnectedSockets) {
   side.relay = relay_;
   side.local_address = b_.address;
   side.remote_address = a_.address;
-  side.old_addresses = {kOld};
+  side.old_addresses = {Of(kOld)};
   side.connections = connections;
   ASSERT_TRUE(IsOk(SetUpContainerSide(b_.netns, *target, side)));
-  pair.inside = UdpSocket(*target, kOld, 4001);
-  connect_udp(pair.inside, kNeighbour, 4000);
+  pair.inside = UdpSocket(*target, Of(kOld), 4001);
+  ASSERT_TRUE(testing::ConnectUdp(pair.inside, Of(kNeighbour), 4000));
   EXPECT_TRUE(Exchange(pair.inside, pair.outside));
 }
 
@@ -322,14 +339,14 @@ TEST_P(NeighbourTest, AbortGivesEverythingBack) {
   Start(a_, kOld);
   Pair inbound = Open(*neighbour_, kOld);
   Pair outbound = Outbound(*neighbour_, kNeighbour);
-  Pair published = Inbound();
+  Pair published = six() ? Inbound4() : Inbound();
   const auto running = a_.Snapshot();
   const auto mac = container_->Mac("eth0");
   ASSERT_TRUE(IsOk(LockNetns(*container_)));
   auto connections = SelectRelaySockets(*ListSockets(*container_)).connections;
   TakeAddresses();
-  ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(b_))));
-  auto moves = PlanConntrackMoves(*ListConntrack(a_.netns), {kOld}, kRelayAddress);
+  SetUpAtOrigin(Origin(b_));
+  auto moves = PlanMoves();
   ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
   for (int repeat = 0; repeat < 2; ++repeat) {
     LeadNeighboursTo(b_, connections);
@@ -338,32 +355,36 @@ TEST_P(NeighbourTest, AbortGivesEverythingBack) {
   ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, ReverseConntrackMoves(moves))));
   ASSERT_TRUE(IsOk(RemoveOrigin(a_.netns, kId)));
   ASSERT_TRUE(IsOk(UnlockNetns(*container_)));
-  ASSERT_TRUE(IsOk(GiveBackAddress(a_.netns, {kId, kOld, "docker0"}, mac)));
+  for (const auto& address : Both(kOld)) {
+    ASSERT_TRUE(IsOk(GiveBackAddress(a_.netns, {kId, address, "docker0"}, mac)));
+  }
   EXPECT_EQ(a_.Snapshot(), running);
-  EXPECT_EQ(neighbour_->Believes(kOld), mac);
+  EXPECT_EQ(neighbour_->Believes(Of(kOld)), mac);
   EXPECT_EQ(testing::ReceiveText(inbound.inside, 18), "lost in the tunnel");
   ExpectAlive({&inbound, &outbound, &published}, /*bulk=*/true);
 }
 
 TEST_P(NeighbourTest, DockerHandsTheAddressToAnother) {
   Start(a_, kOld);
-  Pair published = Inbound();
+  Pair published = six() ? Inbound4() : Inbound();
   Move(b_, "172.17.0.5", {&published});
   Pair lost = Open(*neighbour_, kOld);
   for (int repeat = 0; repeat < 2; ++repeat) {
-    ASSERT_TRUE(IsOk(WithdrawAddress(a_.netns, kId, kOld)));
+    for (const auto& address : Both(kOld)) {
+      ASSERT_TRUE(IsOk(WithdrawAddress(a_.netns, kId, address)));
+    }
   }
   auto next = a_.StartContainer(kOld);
-  auto service = TcpListen(*next, "0.0.0.0", 80);
+  auto service = TcpListen(*next, Of("0.0.0.0"), 80);
   // A new port of the bridge may still be closed.
-  for (int i = 0; i < 100 && neighbour_->Believes(kOld) != next->Mac("eth0"); ++i) {
+  for (int i = 0; i < 100 && neighbour_->Believes(Of(kOld)) != next->Mac("eth0"); ++i) {
     ASSERT_TRUE(IsOk(AnnounceOwnAddresses(*next)));
     std::this_thread::sleep_for(std::chrono::milliseconds(20));
   }
-  EXPECT_EQ(neighbour_->Believes(kOld), next->Mac("eth0"));
-  EXPECT_TRUE(Reaches(*neighbour_, kOld, 80));
-  EXPECT_TRUE(Reaches(a_.netns, kOld, 80));
-  EXPECT_FALSE(Reaches(*neighbour_, kOld, 7000));
+  EXPECT_EQ(neighbour_->Believes(Of(kOld)), next->Mac("eth0"));
+  EXPECT_TRUE(Reaches(*neighbour_, Of(kOld), 80));
+  EXPECT_TRUE(Reaches(a_.netns, Of(kOld), 80));
+  EXPECT_FALSE(Reaches(*neighbour_, Of(kOld), 7000));
   // What does not depend on the address goes on.
   ExpectAlive({&published}, /*bulk=*/true);
   Pair another = Inbound();

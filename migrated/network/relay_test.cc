@@ -29,19 +29,34 @@ using testing::Lan;
 using testing::LocalAddress;
 using testing::Netns;
 using testing::TakeTcp;
+using testing::Traffic;
 using testing::TcpAccept;
 using testing::TcpConnect;
 using testing::TcpListen;
 using testing::UdpSocket;
 
-TEST_F(RelayTest, ConnectionsGoOnWhereverTheContainerIs) {
+class RelayTrafficTest : public RelayTest, public ::testing::WithParamInterface<Traffic> {
+ protected:
+  RelayTrafficTest() : RelayTest(GetParam()) {}
+};
+
+INSTANTIATE_TEST_SUITE_P(Traffic, RelayTrafficTest,
+                         ::testing::Values(Traffic::kIpv4, Traffic::kIpv6Filtered),
+                         [](const auto& variant) { return NameOf(variant.param); });
+
+TEST_P(RelayTrafficTest, ConnectionsGoOnWhereverTheContainerIs) {
   Start(a_, "172.17.0.2");
   Pair inbound = Inbound();
   Pair outbound = Outbound(client_, kClient);
   Pair to_host = Outbound(a_.netns, "172.17.0.1");  // a service on A itself
-  auto from_host_outside = TcpConnect(a_.netns, "172.17.0.2", 7000);
+  auto from_host_outside = TcpConnect(a_.netns, Of("172.17.0.2"), 7000);
   Pair from_host{std::move(from_host_outside), TcpAccept(listener_)};
   std::vector<Pair*> pairs{&inbound, &outbound, &to_host, &from_host};
+  Pair by_ipv4;
+  if (six()) {
+    by_ipv4 = Inbound4();
+    pairs.push_back(&by_ipv4);
+  }
   auto all_alive = [&] {
     for (std::size_t i = 0; i < pairs.size(); ++i) {
       EXPECT_TRUE(Exchange(pairs[i]->outside, pairs[i]->inside)) << "connection " << i;
@@ -51,12 +66,12 @@ TEST_F(RelayTest, ConnectionsGoOnWhereverTheContainerIs) {
 
   Move(b_, "172.17.0.5", pairs);
   all_alive();
-  EXPECT_EQ(LocalAddress(inbound.inside), "172.17.0.2");
+  EXPECT_EQ(LocalAddress(inbound.inside), Of("172.17.0.2"));
   EXPECT_TRUE(ExchangeBulk(inbound.outside, inbound.inside, kBulk));
   EXPECT_TRUE(ExchangeBulk(outbound.outside, outbound.inside, kBulk));
   ASSERT_FALSE(HasFailure());
   Pair relayed = Inbound();
-  EXPECT_EQ(LocalAddress(relayed.inside), kRelayAddress);
+  EXPECT_EQ(LocalAddress(relayed.inside), Of(kRelayAddress));
   EXPECT_TRUE(ExchangeBulk(relayed.outside, relayed.inside, kBulk));
   EXPECT_TRUE(AskUdp());
   pairs.push_back(&relayed);
@@ -67,7 +82,7 @@ TEST_F(RelayTest, ConnectionsGoOnWhereverTheContainerIs) {
   EXPECT_TRUE(ExchangeBulk(inbound.outside, inbound.inside, kBulk));
   EXPECT_TRUE(AskUdp());
   Pair at_home = Inbound();
-  EXPECT_EQ(LocalAddress(at_home.inside), "172.17.0.7");
+  EXPECT_EQ(LocalAddress(at_home.inside), Of("172.17.0.7"));
   EXPECT_TRUE(Exchange(at_home.outside, at_home.inside));
   pairs.push_back(&at_home);
 
@@ -83,16 +98,17 @@ TEST_F(RelayTest, ConnectionsGoOnWhereverTheContainerIs) {
   EXPECT_TRUE(ExchangeBulk(relayed_again.outside, relayed_again.inside, kBulk));
   EXPECT_TRUE(AskUdp());
   // The container still reaches the world by its own host.
-  auto world = TcpListen(client_, "0.0.0.0", 9100);
-  auto own = TcpConnect(*container_, kClient, 9100);
-  EXPECT_EQ(LocalAddress(own), "172.17.0.2");
+  client_.Run("ip route add fd00:172:17::/64 via fd00:10:77::2");
+  auto world = TcpListen(client_, Of("0.0.0.0"), 9100);
+  auto own = TcpConnect(*container_, Of(kClient), 9100);
+  EXPECT_EQ(LocalAddress(own), Of("172.17.0.2"));
   EXPECT_TRUE(Exchange(own, TcpAccept(world)));
 
   StopHere();
   ExpectRemovedAtOrigin();
 }
 
-TEST_F(RelayTest, DataOnTheWayArrives) {
+TEST_P(RelayTrafficTest, DataOnTheWayArrives) {
   Start(a_, "172.17.0.2");
   Pair pair = Inbound();
   ASSERT_TRUE(Exchange(pair.outside, pair.inside));
@@ -106,15 +122,15 @@ TEST_F(RelayTest, DataOnTheWayArrives) {
   EXPECT_TRUE(Exchange(pair.outside, pair.inside));
 }
 
-TEST_F(RelayTest, SocketsThatWaitAtOneAddress) {
-  bound_address_ = "172.17.0.2";
+TEST_P(RelayTrafficTest, SocketsThatWaitAtOneAddress) {
+  bound_address_ = Of("172.17.0.2");
   Start(a_, "172.17.0.2");
   Pair first = Inbound(6380);
   EXPECT_TRUE(Exchange(first.outside, first.inside));
   Move(b_, "172.17.0.5", {&first});
   EXPECT_TRUE(Exchange(first.outside, first.inside));
   Pair second = Inbound(6380);
-  EXPECT_EQ(LocalAddress(second.inside), "172.17.0.2");
+  EXPECT_EQ(LocalAddress(second.inside), Of("172.17.0.2"));
   EXPECT_TRUE(ExchangeBulk(second.outside, second.inside, kBulk));
   Move(d_, "172.17.0.9", {&first, &second});
   EXPECT_TRUE(Exchange(first.outside, first.inside));
@@ -123,7 +139,7 @@ TEST_F(RelayTest, SocketsThatWaitAtOneAddress) {
   ExpectRemovedAtOrigin();
 }
 
-TEST_F(RelayTest, RealChecksumsWithoutOffload) {
+TEST_P(RelayTrafficTest, RealChecksumsWithoutOffload) {
   for (const auto* netns : {&client_, &a_.netns, &b_.netns}) {
     netns->DisableOffloads("eth0");
   }
@@ -139,14 +155,14 @@ TEST_F(RelayTest, RealChecksumsWithoutOffload) {
   EXPECT_TRUE(AskUdp());
 }
 
-TEST_F(RelayTest, AbortGivesTheConnectionsBack) {
+TEST_P(RelayTrafficTest, AbortGivesTheConnectionsBack) {
   Start(a_, "172.17.0.2");
   Pair inbound = Inbound();
   Pair outbound = Outbound(client_, kClient);
   auto running = a_.Snapshot();
   ASSERT_TRUE(IsOk(LockNetns(*container_)));
-  ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(b_))));
-  auto moves = PlanConntrackMoves(*ListConntrack(a_.netns), {address_}, kRelayAddress);
+  SetUpAtOrigin(Origin(b_));
+  auto moves = PlanMoves();
   EXPECT_EQ(moves.size(), 2U);
   ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
   ASSERT_TRUE(testing::SendText(inbound.outside, "lost in the tunnel"));

@@ -1,5 +1,6 @@
 // For tests of relays: a container that goes from host to host with its connections, as a migration
-// moves it. Needs root.
+// moves it. Needs root. The same tests run with IPv4 and with IPv6: they name IPv4 addresses, and
+// Of() makes of them what the test talks to.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -21,6 +22,15 @@ namespace migrate::testing {
 inline constexpr char kId[] = "0123456789abcdef";
 inline constexpr char kRelayAddress[] = "198.18.7.1";
 inline constexpr char kClient[] = "10.77.0.9";
+
+enum class Traffic {
+  kIpv4,
+  kIpv6,            // where Docker does not touch IPv6, as by default until version 27
+  kIpv6Filtered,    // where it does, and translates published ports
+};
+inline std::string NameOf(Traffic traffic) {
+  return traffic == Traffic::kIpv4 ? "Ipv4" : traffic == Traffic::kIpv6 ? "Ipv6" : "Ipv6Filtered";
+}
 inline constexpr std::size_t kBulk = 4 * 1024 * 1024;
 
 // Both ends of a connection; `inside` is the container's and moves.
@@ -31,9 +41,31 @@ struct Pair {
 
 class RelayTest : public ::testing::Test {
  protected:
-  RelayTest() : relay_(MakeRelaySpec(kId, kRelayAddress)) {
+  explicit RelayTest(Traffic traffic = Traffic::kIpv4)
+      : traffic_(traffic), relay_(MakeRelaySpec(kId, kRelayAddress)) {
     lan_.Attach(client_, kClient);
+    if (traffic != Traffic::kIpv4) {
+      relay_.relay_address6 = RelayAddress6(kRelayAddress);
+    }
+    if (traffic == Traffic::kIpv6Filtered) {
+      for (DockerHost* host : {&a_, &b_, &d_}) {
+        host->FilterIpv6();
+      }
+    }
     before_ = a_.Snapshot();
+  }
+
+  bool six() const { return traffic_ != Traffic::kIpv4; }
+  // What goes with the IPv4 address.
+  std::string Of(const std::string& address) const {
+    if (!six()) {
+      return address;
+    }
+    return address == kRelayAddress ? relay_.relay_address6 : Six(address);
+  }
+  std::vector<std::string> Both(const std::string& address) const {
+    return six() ? std::vector<std::string>{address, Six(address)}
+                 : std::vector<std::string>{address};
   }
 
   // A container at home with listeners that outlive every move (made anew each time).
@@ -48,8 +80,11 @@ class RelayTest : public ::testing::Test {
   }
 
   void Listen() {
-    listener_ = TcpListen(*container_, "0.0.0.0", 7000);
-    udp_ = UdpSocket(*container_, "0.0.0.0", 53);
+    listener_ = TcpListen(*container_, Of("0.0.0.0"), 7000);
+    udp_ = UdpSocket(*container_, Of("0.0.0.0"), 53);
+    if (six()) {
+      listener4_ = TcpListen(*container_, "0.0.0.0", 7000);
+    }
     if (!bound_address_.empty()) {
       bound_listener_ = TcpListen(*container_, bound_address_, 7001);
       ASSERT_TRUE(bound_listener_);
@@ -57,31 +92,72 @@ class RelayTest : public ::testing::Test {
   }
 
   Pair Inbound(int port = 6379) {
-    auto outside = TcpConnect(client_, a_.address, port);
+    auto outside = TcpConnect(client_, Of(a_.address), port);
     EXPECT_TRUE(outside);
     auto inside = TcpAccept(port == 6379 ? listener_ : bound_listener_);
     EXPECT_TRUE(inside);
     return {std::move(outside), std::move(inside)};
   }
 
+  // By IPv4, in a test of IPv6.
+  Pair Inbound4() {
+    auto outside = TcpConnect(client_, a_.address, 6379);
+    EXPECT_TRUE(outside);
+    auto inside = TcpAccept(listener4_);
+    EXPECT_TRUE(inside);
+    return {std::move(outside), std::move(inside)};
+  }
+
   // From the container to a listener of `netns`.
   Pair Outbound(const Netns& netns, const std::string& address) {
-    auto listener = TcpListen(netns, "0.0.0.0", 9000);
-    auto inside = TcpConnect(*container_, address, 9000);
+    auto listener = TcpListen(netns, Of("0.0.0.0"), 9000);
+    auto inside = TcpConnect(*container_, Of(address), 9000);
     EXPECT_TRUE(inside);
     return {TcpAccept(listener), std::move(inside)};
   }
 
   OriginSide Origin(const DockerHost& to) {
-    return {relay_,
-            a_.address,
-            to.address,
-            {{Protocol::kTcp, "", 6379, 7000},
-             {Protocol::kTcp, a_.address, 6380, 7001},
-             {Protocol::kUdp, "0.0.0.0", 5300, 53}},
-            {home_addresses_.begin(), home_addresses_.end()},
-            /*open_addresses=*/false,
-            StandIns()};
+    OriginSide side{relay_,
+                    a_.address,
+                    to.address,
+                    {{Protocol::kTcp, "", 6379, 7000},
+                     {Protocol::kTcp, a_.address, 6380, 7001},
+                     {Protocol::kUdp, "0.0.0.0", 5300, 53}},
+                    {home_addresses_.begin(), home_addresses_.end()},
+                    /*open_addresses=*/false,
+                    StandIns()};
+    if (six()) {
+      side.ports.push_back({Protocol::kTcp, Six(a_.address), 6380, 7001});
+      side.ports.push_back({Protocol::kUdp, "::", 5300, 53});
+    }
+    return side;
+  }
+
+  // Docker's rules, and everything else that has no IPv6 to lose, gives no warnings.
+  void SetUpAtOrigin(const OriginSide& side) {
+    auto warnings = SetUpOrigin(a_.netns, side);
+    ASSERT_TRUE(IsOk(warnings));
+    EXPECT_THAT(*warnings, ::testing::IsEmpty());
+  }
+
+  OriginAtHome AtHome(const std::string& at) {
+    OriginAtHome home{relay_, at, "docker0", StandIns(at)};
+    if (six()) {
+      home.container_address6 = Six(at);
+      home.bridge6 = "docker0";
+    }
+    return home;
+  }
+
+  std::vector<ConntrackMove> PlanMoves() {
+    auto entries = *ListConntrack(a_.netns);
+    auto moves = PlanConntrackMoves(entries, {address_}, kRelayAddress);
+    if (six()) {
+      for (auto& move : PlanConntrackMoves(entries, {Six(address_)}, relay_.relay_address6)) {
+        moves.push_back(std::move(move));
+      }
+    }
+    return moves;
   }
 
   // Moves the container with the sockets of `pairs`, as a migration does. `at` is the address that
@@ -101,8 +177,8 @@ class RelayTest : public ::testing::Test {
     std::vector<ConntrackMove> moves;
     if (from_home) {
       TakeAddresses();
-      ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(to))));
-      moves = PlanConntrackMoves(*ListConntrack(a_.netns), {address_}, kRelayAddress);
+      SetUpAtOrigin(Origin(to));
+      moves = PlanMoves();
       auto lost = ApplyConntrackMoves(a_.netns, moves);
       ASSERT_TRUE(IsOk(lost));
       EXPECT_THAT(*lost, ::testing::IsEmpty());
@@ -110,7 +186,9 @@ class RelayTest : public ::testing::Test {
     }
     auto target = to.StartContainer(at);
     ASSERT_TRUE(IsOk(LockNetns(*target)));
-    ASSERT_TRUE(IsOk(SetUpContainerSide(to.netns, *target, Side(to, selected))));
+    auto warnings = SetUpContainerSide(to.netns, *target, Side(to, selected));
+    ASSERT_TRUE(IsOk(warnings));
+    EXPECT_THAT(*warnings, ::testing::IsEmpty());
     for (std::size_t i = 0; i < pairs.size(); ++i) {
       pairs[i]->inside = RestoreTcp(*target, images[i]);
     }
@@ -123,13 +201,15 @@ class RelayTest : public ::testing::Test {
       a_.Publish("tcp", 6379, at, 7000);
       a_.Publish("tcp", 6380, at, 7001);
       a_.Publish("udp", 5300, at, 53);
-      ASSERT_TRUE(IsOk(SetUpOriginAtHome(a_.netns, {relay_, at, "docker0", StandIns(at)})));
+      warnings = SetUpOriginAtHome(a_.netns, AtHome(at));
+      ASSERT_TRUE(IsOk(warnings));
+      EXPECT_THAT(*warnings, ::testing::IsEmpty());
     } else if (from_home) {
       // Stopping the container deleted entries that still name its address.
       ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
       LeadNeighboursTo(to, selected.connections);
     } else {
-      ASSERT_TRUE(IsOk(SetUpOrigin(a_.netns, Origin(to))));
+      SetUpAtOrigin(Origin(to));
     }
     ASSERT_TRUE(IsOk(UnlockNetns(*container_)));
     ASSERT_TRUE(IsOk(AnnounceOwnAddresses(*container_)));
@@ -139,7 +219,7 @@ class RelayTest : public ::testing::Test {
   std::vector<StandIn> StandIns(const std::string& present = {}) {
     std::vector<StandIn> stand_ins;
     for (const auto& address : home_addresses_) {
-      if (address != present) {
+      if (address != present && address != Six(present)) {
         stand_ins.push_back({kId, address, "docker0"});
       }
     }
@@ -148,7 +228,9 @@ class RelayTest : public ::testing::Test {
 
   void TakeAddresses() {
     if (stands_in_) {
-      home_addresses_.insert(address_);
+      for (const auto& address : Both(address_)) {
+        home_addresses_.insert(address);
+      }
       for (const auto& stand_in : StandIns()) {
         ASSERT_TRUE(IsOk(TakeAddress(a_.netns, stand_in)));
       }
@@ -178,6 +260,7 @@ class RelayTest : public ::testing::Test {
       old.insert(bound.address);
     }
     old.erase(kRelayAddress);
+    old.erase(relay_.relay_address6);
     side.old_addresses.assign(old.begin(), old.end());
     side.connections = sockets.connections;
     side.bound = sockets.bound;
@@ -186,6 +269,7 @@ class RelayTest : public ::testing::Test {
 
   void StopHere() {
     listener_.reset();
+    listener4_.reset();
     udp_.reset();
     bound_listener_.reset();
     if (host_ == &a_) {
@@ -196,7 +280,9 @@ class RelayTest : public ::testing::Test {
     host_->StopContainer(std::move(container_), address_);
   }
 
-  bool AskUdp() { return ExchangeUdp(UdpSocket(client_, "0.0.0.0", 0), a_.address, 5300, udp_); }
+  bool AskUdp() {
+    return ExchangeUdp(UdpSocket(client_, Of("0.0.0.0"), 0), Of(a_.address), 5300, udp_);
+  }
 
   // Nothing of the relay may be left where the test began.
   void ExpectRemovedAtOrigin() {
@@ -207,11 +293,12 @@ class RelayTest : public ::testing::Test {
     EXPECT_TRUE(FindStandIns(a_.netns)->empty());
     auto entries = ListConntrack(a_.netns);
     for (const auto& entry : *entries) {
-      EXPECT_NE(entry.reply.source_address, kRelayAddress);
-      EXPECT_NE(entry.original.source_address, kRelayAddress);
+      EXPECT_NE(entry.reply.source_address, Of(kRelayAddress));
+      EXPECT_NE(entry.original.source_address, Of(kRelayAddress));
     }
   }
 
+  const Traffic traffic_;
   RelaySpec relay_;
   Lan lan_;
   Netns client_;
@@ -227,6 +314,7 @@ class RelayTest : public ::testing::Test {
   std::string address_;
   std::unique_ptr<Netns> container_;
   OwnedFd listener_;
+  OwnedFd listener4_;  // in tests of IPv6
   std::string bound_address_;
   OwnedFd bound_listener_;
   OwnedFd udp_;

@@ -1,6 +1,7 @@
 #include "migrated/network/rtnl.h"
 
 #include <linux/if.h>
+#include <linux/if_addr.h>
 #include <linux/rtnetlink.h>
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
@@ -32,6 +33,8 @@ using LinkAddress = std::unique_ptr<rtnl_addr, Putter<rtnl_addr_put>>;
 using Neighbour = std::unique_ptr<rtnl_neigh, Putter<rtnl_neigh_put>>;
 using Route = std::unique_ptr<rtnl_route, Putter<rtnl_route_put>>;
 using Rule = std::unique_ptr<rtnl_rule, Putter<rtnl_rule_put>>;
+constexpr std::uint32_t kForever = 0xffffffff;  // of an address, in seconds
+
 using Cache = std::unique_ptr<nl_cache, Putter<nl_cache_free>>;
 
 Error NlError(const std::string& what, int error) {
@@ -123,6 +126,7 @@ RouteInfo ToRouteInfo(rtnl_route* route, const Cache& links) {
   info.destination = PrefixText(rtnl_route_get_dst(route));
   info.table = rtnl_route_get_table(route);
   info.protocol = rtnl_route_get_protocol(route);
+  info.metric = rtnl_route_get_priority(route);
   if (rtnl_route_get_nnexthops(route) > 0) {
     auto* hop = rtnl_route_nexthop_n(route, 0);
     info.gateway = Text(rtnl_route_nh_get_gateway(hop));
@@ -234,19 +238,25 @@ Result<std::vector<LinkInfo>> Rtnl::Links() {
     int master = rtnl_link_get_master(link);
     found.push_back({rtnl_link_get_name(link), kind == nullptr ? "" : kind,
                      master == 0 ? "" : NameOf(links, master),
-                     (rtnl_link_get_flags(link) & IFF_UP) != 0});
+                     (rtnl_link_get_flags(link) & IFF_UP) != 0, rtnl_link_get_mtu(link)});
   });
   return found;
 }
 
 Result<> Rtnl::AddAddress(const std::string& link, const std::string& address,
                           const std::string& label) {
-  auto local = TRY(ParseAddress(address));
+  const int family = FamilyOf(address);
+  auto local = TRY(ParseAddress(address, family));
   LinkAddress request(rtnl_addr_alloc());
   rtnl_addr_set_ifindex(request.get(), TRY(LinkIndex(link)));
   rtnl_addr_set_local(request.get(), local.get());
   if (!label.empty()) {
     rtnl_addr_set_label(request.get(), label.c_str());
+  }
+  if (family == AF_INET6) {
+    rtnl_addr_set_flags(request.get(), IFA_F_NODAD | IFA_F_NOPREFIXROUTE);
+    rtnl_addr_set_valid_lifetime(request.get(), kForever);
+    rtnl_addr_set_preferred_lifetime(request.get(), 0);
   }
   int error = rtnl_addr_add(socket_.get(), request.get(), 0);
   if (error < 0 && error != -NLE_EXIST) {
@@ -256,7 +266,7 @@ Result<> Rtnl::AddAddress(const std::string& link, const std::string& address,
 }
 
 Result<> Rtnl::DeleteAddress(const AddressInfo& address) {
-  auto local = TRY(ParseAddress(address.address));
+  auto local = TRY(ParseAddress(address.address, FamilyOf(address.address)));
   LinkAddress request(rtnl_addr_alloc());
   rtnl_addr_set_ifindex(request.get(), TRY(LinkIndex(address.link)));
   rtnl_addr_set_local(request.get(), local.get());
@@ -284,7 +294,7 @@ Result<std::vector<AddressInfo>> Rtnl::Addresses(int family) {
 
 Result<> Rtnl::SetNeighbour(const std::string& link, const std::string& address,
                             const std::string& mac) {
-  auto destination = TRY(ParseAddress(address));
+  auto destination = TRY(ParseAddress(address, FamilyOf(address)));
   auto lladdr = TRY(ParseAddress(mac, AF_LLC));
   Neighbour request(rtnl_neigh_alloc());
   rtnl_neigh_set_ifindex(request.get(), TRY(LinkIndex(link)));
@@ -346,6 +356,13 @@ Result<> Rtnl::SetRoute(const RouteSpec& route) {
     rtnl_route_set_scope(raw, RT_SCOPE_HOST);
     rtnl_route_set_pref_src(raw, source.get());
   }
+  if (route.is_local) {
+    rtnl_route_set_type(raw, RTN_LOCAL);
+    rtnl_route_set_scope(raw, RT_SCOPE_HOST);
+  }
+  if (route.metric != 0) {
+    rtnl_route_set_priority(raw, route.metric);
+  }
   if (route.locked_mtu != 0) {
     rtnl_route_set_metric(raw, RTAX_MTU, route.locked_mtu);
     rtnl_route_set_metric(raw, RTAX_LOCK, 1U << RTAX_MTU);
@@ -375,6 +392,9 @@ Result<> Rtnl::DeleteRoute(const RouteInfo& route) {
   rtnl_route_set_protocol(request.get(), route.protocol);
   rtnl_route_set_type(request.get(), RTN_UNSPEC);
   rtnl_route_set_scope(request.get(), RT_SCOPE_NOWHERE);
+  if (route.metric != 0) {
+    rtnl_route_set_priority(request.get(), route.metric);
+  }
   rtnl_route_set_dst(request.get(), destination.get());
   int error = rtnl_route_delete(socket_.get(), request.get(), 0);
   if (error < 0 && error != -NLE_OBJ_NOTFOUND && error != -NLE_NODEV) {
@@ -409,14 +429,15 @@ Result<std::optional<RouteInfo>> Rtnl::RouteTo(const std::string& address) {
 }
 
 Result<> Rtnl::AddRule(const RuleInfo& rule) {
-  for (const auto& existing : TRY(Rules())) {
+  const int family = FamilyOf(rule.source);
+  for (const auto& existing : TRY(Rules(family))) {
     if (existing.table == rule.table && existing.source == rule.source) {
       return {};
     }
   }
-  auto source = TRY(ParseAddress(rule.source));
+  auto source = TRY(ParseAddress(rule.source, family));
   Rule request(rtnl_rule_alloc());
-  rtnl_rule_set_family(request.get(), AF_INET);
+  rtnl_rule_set_family(request.get(), family);
   rtnl_rule_set_src(request.get(), source.get());
   rtnl_rule_set_table(request.get(), rule.table);
   rtnl_rule_set_prio(request.get(), rule.priority);
@@ -427,14 +448,14 @@ Result<> Rtnl::AddRule(const RuleInfo& rule) {
   return {};
 }
 
-Result<> Rtnl::DeleteRules(std::uint32_t table) {
-  for (const auto& rule : TRY(Rules())) {
+Result<> Rtnl::DeleteRules(std::uint32_t table, int family) {
+  for (const auto& rule : TRY(Rules(family))) {
     if (rule.table != table) {
       continue;
     }
-    auto source = TRY(ParseAddress(rule.source));
+    auto source = TRY(ParseAddress(rule.source, family));
     Rule request(rtnl_rule_alloc());
-    rtnl_rule_set_family(request.get(), AF_INET);
+    rtnl_rule_set_family(request.get(), family);
     rtnl_rule_set_src(request.get(), source.get());
     rtnl_rule_set_table(request.get(), table);
     rtnl_rule_set_prio(request.get(), rule.priority);
@@ -446,16 +467,16 @@ Result<> Rtnl::DeleteRules(std::uint32_t table) {
   return {};
 }
 
-Result<> Rtnl::SetLocalRulePriority(std::uint32_t priority) {
-  auto make = [](std::uint32_t at) {
+Result<> Rtnl::SetLocalRulePriority(std::uint32_t priority, int family) {
+  auto make = [family](std::uint32_t at) {
     Rule rule(rtnl_rule_alloc());
-    rtnl_rule_set_family(rule.get(), AF_INET);
+    rtnl_rule_set_family(rule.get(), family);
     rtnl_rule_set_table(rule.get(), RT_TABLE_LOCAL);
     rtnl_rule_set_prio(rule.get(), at);
     rtnl_rule_set_action(rule.get(), FR_ACT_TO_TBL);
     return rule;
   };
-  auto rules = TRY(Rules());
+  auto rules = TRY(Rules(family));
   std::erase_if(rules, [](const RuleInfo& rule) {
     return rule.table != RT_TABLE_LOCAL || !rule.source.empty();
   });
@@ -477,13 +498,13 @@ Result<> Rtnl::SetLocalRulePriority(std::uint32_t priority) {
   return {};
 }
 
-Result<std::vector<RuleInfo>> Rtnl::Rules() {
+Result<std::vector<RuleInfo>> Rtnl::Rules(int family) {
   auto cache = TRY(Fetch(
-      "rules", [&](nl_cache** out) { return rtnl_rule_alloc_cache(socket_.get(), AF_INET, out); }));
+      "rules", [&](nl_cache** out) { return rtnl_rule_alloc_cache(socket_.get(), family, out); }));
   std::vector<RuleInfo> found;
   ForEach<rtnl_rule>(cache, [&](rtnl_rule* item) {
     // The library asks for all families.
-    if (rtnl_rule_get_family(item) == AF_INET) {
+    if (rtnl_rule_get_family(item) == family) {
       found.push_back({PrefixText(rtnl_rule_get_src(item)), rtnl_rule_get_table(item),
                        rtnl_rule_get_prio(item)});
     }

@@ -1,6 +1,6 @@
 // Rtnl: links, addresses, neighbours, routes and rules of the network namespace in which it was
-// opened, through libnl. IPv4; IPv6 where it is said. Owns one netlink socket. One thread at a
-// time; blocks shortly. "Add" succeeds if the same thing exists, "Delete" if it does not.
+// opened, through libnl. IPv4 and IPv6; the ends of tunnels are IPv4. Owns one netlink socket. One
+// thread at a time; blocks shortly. "Add" succeeds if the same thing exists, "Delete" if it does not.
 #pragma once
 
 #include <sys/socket.h>
@@ -36,6 +36,7 @@ struct LinkInfo {
   std::string kind;    // "bridge", "veth", "macvlan", ...; empty for hardware
   std::string master;  // the bridge or bond of which it is a port
   bool up = false;
+  std::uint32_t mtu = 0;
 };
 
 struct RouteSpec {
@@ -49,6 +50,8 @@ struct RouteSpec {
   // Not empty: a local route, for an address of `link` (table 255), with this source for what the
   // host itself sends there.
   std::string local_source = {};
+  bool is_local = false;     // the same without a source
+  std::uint32_t metric = 0;  // tells IPv6 routes to one destination apart; 0: the kernel's default
 };
 
 struct RouteInfo {
@@ -57,6 +60,7 @@ struct RouteInfo {
   std::string link;
   std::uint32_t table = 0;
   std::uint8_t protocol = 0;
+  std::uint32_t metric = 0;
 };
 
 struct AddressInfo {
@@ -85,12 +89,13 @@ class Rtnl {
   Result<std::vector<std::string>> LinkNames();
   Result<std::vector<LinkInfo>> Links();
 
+  // IPv6: usable at once, and never chosen by itself as the source of a connection. No labels.
   Result<> AddAddress(const std::string& link, const std::string& address,
                       const std::string& label = {});
   Result<> DeleteAddress(const AddressInfo& address);
   Result<std::vector<AddressInfo>> Addresses(int family = AF_INET);
 
-  // An entry that never expires and needs no ARP.
+  // An entry that never expires and needs neither ARP nor NDP.
   Result<> SetNeighbour(const std::string& link, const std::string& address,
                         const std::string& mac);
   // This host answers for the address (IPv4 or IPv6) on that link, where forwarding is on and, for
@@ -106,11 +111,11 @@ class Rtnl {
 
   // "from `source` lookup `table`".
   Result<> AddRule(const RuleInfo& rule);
-  Result<> DeleteRules(std::uint32_t table);
+  Result<> DeleteRules(std::uint32_t table, int family = AF_INET);
   // Moves the rule that knows the local addresses. Rules before it can lead packets for one of
   // them elsewhere. The kernel's own place is 0.
-  Result<> SetLocalRulePriority(std::uint32_t priority);
-  Result<std::vector<RuleInfo>> Rules();
+  Result<> SetLocalRulePriority(std::uint32_t priority, int family = AF_INET);
+  Result<std::vector<RuleInfo>> Rules(int family = AF_INET);
 
  private:
   struct SocketDeleter {

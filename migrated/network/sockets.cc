@@ -165,7 +165,12 @@ Result<int> EndHere(const std::function<bool(const Connection&)>& which) {
 
 bool IsRelayable(const std::string& address) {
   in_addr four{};
-  return inet_pton(AF_INET, address.c_str(), &four) == 1 && (ntohl(four.s_addr) >> 24) != 127;
+  in6_addr six{};
+  if (inet_pton(AF_INET, address.c_str(), &four) == 1) {
+    return (ntohl(four.s_addr) >> 24) != 127;
+  }
+  return inet_pton(AF_INET6, address.c_str(), &six) == 1 && !IN6_IS_ADDR_LOOPBACK(&six) &&
+         !IN6_IS_ADDR_LINKLOCAL(&six);
 }
 
 bool HasLivePeer(const SocketInfo& socket) {
@@ -206,7 +211,8 @@ RelaySockets SelectRelaySockets(const std::vector<SocketInfo>& sockets) {
     }
     if (HasLivePeer(socket) && IsRelayable(socket.remote_address)) {
       selected.connections.push_back(socket.connection());
-    } else if (Waits(socket) && socket.local_port != 0 && socket.local_address != "0.0.0.0") {
+    } else if (Waits(socket) && socket.local_port != 0 && socket.local_address != "0.0.0.0" &&
+               socket.local_address != "::") {
       selected.bound.push_back({socket.protocol, socket.local_address, socket.local_port});
     }
   }

@@ -55,10 +55,11 @@ Result<std::vector<SocketInfo>> ListSockets(FdRef netns);
 // CONFIG_INET_DIAG_DESTROY).
 Result<int> EndConnections(FdRef netns, const std::function<bool(const Connection&)>& which);
 
-// What a relay has to know of a container's sockets. IPv4 only; loopback is left out.
+// What a relay has to know of a container's sockets. Loopback is left out, as are the link-local
+// addresses of IPv6: they mean nothing beyond one network.
 struct RelaySockets {
   std::vector<Connection> connections;  // with a peer that may still send or expect bytes
-  std::vector<BoundPort> bound;         // waiting at one address, not at 0.0.0.0
+  std::vector<BoundPort> bound;         // waiting at one address, not at 0.0.0.0 or ::
 };
 RelaySockets SelectRelaySockets(const std::vector<SocketInfo>& sockets);
 

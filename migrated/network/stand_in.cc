@@ -1,8 +1,10 @@
 #include "migrated/network/stand_in.h"
 
 #include <algorithm>
+#include <chrono>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "base/ids.h"
 #include "migrated/network/announce.h"
@@ -18,7 +20,10 @@ using namespace internal;  // NOLINT: names that the relay uses as well
 
 namespace {
 
-constexpr std::uint32_t kLocalTable = 255;
+// The kernel adds the route of an IPv6 address a little after the address.
+constexpr int kRouteTries = 200;
+constexpr auto kRouteRetryDelay = std::chrono::milliseconds(1);
+constexpr std::uint8_t kKernelRoute = 2;  // RTPROT_KERNEL
 
 constexpr char kTablePrefix[] = "migrate_stand_";
 
@@ -45,22 +50,31 @@ Result<> Validate(const StandIn& stand_in) {
 // unreachable, echo replies. Replies to the host's own connections, which have the address as
 // their source when they lead to it, come in translated back.
 std::string TakeCommands(const StandIn& stand_in) {
-  const auto table = "ip " + TableOf(stand_in.id);
+  const IpFamily& family = FamilyOf(stand_in.address);
+  const std::string field = family.nft;
+  const auto table = field + " " + TableOf(stand_in.id);
   const auto element = " element " + table + " addresses { " + stand_in.address;
   std::ostringstream out;
-  out << "add table " << table << "\nadd set " << table << " addresses { type ipv4_addr; }\nadd"
+  out << "add table " << table << "\nadd set " << table << " addresses { type "
+      << family.address_type << "; }\nadd"
       << element << " }\ndelete" << element << " }\nadd" << element << " comment \""
       << stand_in.bridge << "\" }\nadd chain " << table
       << " in { type filter hook input priority -10; }\nflush chain " << table << " in\nadd rule "
-      << table << " in ip daddr @addresses ct direction reply ct status snat accept\nadd rule "
-      << table << " in ip daddr @addresses drop\n";
+      << table << " in " << field
+      << " daddr @addresses ct direction reply ct status snat accept\n";
+  if (family.number == AF_INET6) {  // what ARP is for IPv4 comes as a packet to the address
+    out << "add rule " << table
+        << " in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n";
+  }
+  out << "add rule " << table << " in " << field << " daddr @addresses drop\n";
   return out.str();
 }
 
-Result<std::vector<StandIn>> ListTable(const std::string& id) {
-  auto listed = RunNft("list set ip " + TableOf(id) + " addresses", NftOutput::kJson);
+Result<std::vector<StandIn>> ListTable(const std::string& id, const IpFamily& family) {
+  auto listed = RunNft(std::string("list set ") + family.nft + " " + TableOf(id) + " addresses",
+                       NftOutput::kJson);
   if (!listed) {
-    return listed.error().code == ErrorCode::kNotFound
+    return listed.error().code == ErrorCode::kNotFound || family.number == AF_INET6
                ? Result<std::vector<StandIn>>(std::vector<StandIn>{})
                : Result<std::vector<StandIn>>(std::move(listed).error());
   }
@@ -80,25 +94,36 @@ Result<std::vector<StandIn>> ListTable(const std::string& id) {
   return found;
 }
 
+Result<std::vector<StandIn>> ListBoth(const std::string& id) {
+  auto found = TRY(ListTable(id, kIpv4));
+  for (auto& stand_in : TRY(ListTable(id, kIpv6))) {
+    found.push_back(std::move(stand_in));
+  }
+  return found;
+}
+
 Result<std::vector<StandIn>> FindHere() {
-  const std::string prefix = std::string("table ip ") + kTablePrefix;
-  std::istringstream tables(TRY(RunNft("list tables ip")));
+  std::istringstream tables(TRY(RunNft("list tables")));
   std::vector<StandIn> found;
   for (std::string line; std::getline(tables, line);) {
-    if (!line.starts_with(prefix) || !IsMigrationId(line.substr(prefix.size()))) {
-      continue;
-    }
-    for (auto& stand_in : TRY(ListTable(line.substr(prefix.size())))) {
-      found.push_back(std::move(stand_in));
+    for (const IpFamily* family : {&kIpv4, &kIpv6}) {
+      const auto prefix = std::string("table ") + family->nft + " " + kTablePrefix;
+      if (!line.starts_with(prefix) || !IsMigrationId(line.substr(prefix.size()))) {
+        continue;
+      }
+      for (auto& stand_in : TRY(ListTable(line.substr(prefix.size()), *family))) {
+        found.push_back(std::move(stand_in));
+      }
     }
   }
   return found;
 }
 
 // Docker's own one.
-Result<std::string> BridgeAddress(Rtnl& rtnl, const std::string& bridge) {
-  for (const auto& info : TRY(rtnl.Addresses())) {
-    if (info.link == bridge && !info.address.ends_with("/32")) {
+Result<std::string> BridgeAddress(Rtnl& rtnl, const std::string& bridge, const IpFamily& family) {
+  for (const auto& info : TRY(rtnl.Addresses(family.number))) {
+    if (info.link == bridge && !info.address.ends_with(family.host_length) &&
+        !info.address.starts_with("fe80:")) {
       return info.address.substr(0, info.address.find('/'));
     }
   }
@@ -106,7 +131,8 @@ Result<std::string> BridgeAddress(Rtnl& rtnl, const std::string& bridge) {
 }
 
 Result<> RemoveHere(const std::string& id, const std::string& address) {
-  auto marked = TRY(ListTable(id));
+  const IpFamily& family = FamilyOf(address);
+  auto marked = TRY(ListTable(id, family));
   auto found = std::find_if(marked.begin(), marked.end(),
                             [&](const StandIn& other) { return other.address == address; });
   if (found == marked.end()) {
@@ -114,19 +140,35 @@ Result<> RemoveHere(const std::string& id, const std::string& address) {
   }
   auto rtnl = TRY(Rtnl::Open());
   if (TRY(rtnl.LinkIndex(found->bridge)) != 0) {
-    for (const auto& route : TRY(rtnl.Routes())) {
+    for (const auto& route : TRY(rtnl.Routes(family.number))) {
       if (route.table == kLocalTable && route.protocol == kRouteProtocol &&
-          route.destination == address + "/32") {
+          route.destination == HostRange(address)) {
         TRY(rtnl.DeleteRoute(route));  // the kernel takes only its own route with the address
       }
     }
-    TRY(rtnl.DeleteAddress({address + "/32", found->bridge, ""}));
+    TRY(rtnl.DeleteAddress({HostRange(address), found->bridge, ""}));
   }
   if (marked.size() == 1) {
-    return RetireNftTable({"ip", TableOf(id)});
+    return RetireNftTable({family.nft, TableOf(id)});
   }
-  TRY(RunNft("delete element ip " + TableOf(id) + " addresses { " + address + " }\n"));
+  TRY(RunNft(std::string("delete element ") + family.nft + " " + TableOf(id) + " addresses { " +
+             address + " }\n"));
   return {};
+}
+
+// IPv6 does not let one local route replace another, and prefers the kernel's. Without it ours is
+// the one that is asked.
+Result<> DropKernelRoute(Rtnl& rtnl, const StandIn& stand_in) {
+  for (int i = 0; i < kRouteTries; ++i) {
+    for (const auto& route : TRY(rtnl.Routes(AF_INET6))) {
+      if (route.table == kLocalTable && route.protocol == kKernelRoute &&
+          route.destination == HostRange(stand_in.address) && route.link == stand_in.bridge) {
+        return rtnl.DeleteRoute(route);
+      }
+    }
+    std::this_thread::sleep_for(kRouteRetryDelay);
+  }
+  return {};  // this host's own programs use the address as their source, all else works
 }
 
 Result<> TakeHere(const StandIn& stand_in) {
@@ -134,41 +176,54 @@ Result<> TakeHere(const StandIn& stand_in) {
   if (TRY(rtnl.LinkIndex(stand_in.bridge)) == 0) {
     return MakeError(ErrorCode::kNotFound, "there is no bridge " + stand_in.bridge);
   }
-  for (const auto& marked : TRY(ListTable(stand_in.id))) {
+  const IpFamily& family = FamilyOf(stand_in.address);
+  for (const auto& marked : TRY(ListTable(stand_in.id, family))) {
     if (marked.address == stand_in.address && marked.bridge != stand_in.bridge) {
       TRY(RemoveHere(marked.id, marked.address));
     }
   }
   // An empty table that waits for its removal must not take the address with it.
-  const NftTable table{"ip", TableOf(stand_in.id)};
+  const NftTable table{family.nft, TableOf(stand_in.id)};
   const auto reset = IsRetired(table) ? TRY(ResetNftTable(table)) : std::string();
   // Marked, and silent, before the address exists.
   TRY(RunNft(reset + TakeCommands(stand_in)));
-  TRY(rtnl.AddAddress(stand_in.bridge, stand_in.address + "/32"));
+  const auto range = HostRange(stand_in.address);
+  const auto present = TRY(rtnl.Addresses(family.number));
+  const bool was_there = std::any_of(present.begin(), present.end(), [&](const AddressInfo& info) {
+    return info.address == range && info.link == stand_in.bridge;
+  });
+  TRY(rtnl.AddAddress(stand_in.bridge, range));
   // Otherwise a program of this host that connects to it would have it as its own address as well,
   // and lose the connection with it.
-  const auto source = TRY(BridgeAddress(rtnl, stand_in.bridge));
-  return source.empty() ? Result<>()
-                        : rtnl.SetRoute({.destination = stand_in.address + "/32",
-                                         .link = stand_in.bridge,
-                                         .table = kLocalTable,
-                                         .local_source = source});
+  const auto source = TRY(BridgeAddress(rtnl, stand_in.bridge, family));
+  if (source.empty()) {
+    return {};
+  }
+  TRY(rtnl.SetRoute({.destination = range,
+                     .link = stand_in.bridge,
+                     .table = kLocalTable,
+                     .locked_mtu = family.number == AF_INET6 ? kTunnelMtu6 : 0,
+                     .local_source = source}));
+  return family.number == AF_INET6 && !was_there ? DropKernelRoute(rtnl, stand_in) : Result<>();
 }
 
 Result<> RemoveAllHere(const std::string& id) {
-  for (const auto& stand_in : TRY(ListTable(id))) {
+  for (const auto& stand_in : TRY(ListBoth(id))) {
     TRY(RemoveHere(stand_in.id, stand_in.address));
   }
-  return RetireNftTable({"ip", TableOf(id)});
+  TRY(RetireNftTable({kIpv6.nft, TableOf(id)}));
+  return RetireNftTable({kIpv4.nft, TableOf(id)});
 }
 
 // Relays label what they add to the loopback device, and have devices of their own.
 Result<std::vector<AddressInfo>> OwnAddresses() {
   auto rtnl = TRY(Rtnl::Open());
   std::vector<AddressInfo> own;
-  for (auto& info : TRY(rtnl.Addresses())) {
-    if (info.link != "lo" && !IsRelayLink(info.link)) {
-      own.push_back(std::move(info));
+  for (const IpFamily* family : {&kIpv4, &kIpv6}) {
+    for (auto& info : TRY(rtnl.Addresses(family->number))) {
+      if (info.link != "lo" && !IsRelayLink(info.link) && !info.address.starts_with("fe80:")) {
+        own.push_back(std::move(info));
+      }
     }
   }
   return own;
@@ -214,7 +269,7 @@ Result<> KeepStandIns(FdRef host_netns, std::string_view id, const std::vector<S
                        [&](const StandIn& other) { return other.address == stand_in.address; });
   };
   return InNetns(host_netns, [&]() -> Result<> {
-    for (const auto& stand_in : TRY(ListTable(std::string(id)))) {
+    for (const auto& stand_in : TRY(ListBoth(std::string(id)))) {
       if (!is_kept(stand_in)) {
         TRY(RemoveHere(stand_in.id, stand_in.address));
       }

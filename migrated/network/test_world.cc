@@ -43,16 +43,66 @@ sockaddr_in Ipv4(const std::string& address, int port) {
 }
 
 sockaddr* Generic(sockaddr_in& in) { return reinterpret_cast<sockaddr*>(&in); }
-const sockaddr* Generic(const sockaddr_in& in) { return reinterpret_cast<const sockaddr*>(&in); }
 
-OwnedFd OpenSocket(int type) {
-  OwnedFd fd(socket(AF_INET, type | SOCK_CLOEXEC, 0));
+sockaddr* Generic(sockaddr_storage& in) { return reinterpret_cast<sockaddr*>(&in); }
+
+bool IsSix(const std::string& address) { return address.find(':') != std::string::npos; }
+
+struct Endpoint {
+  sockaddr_storage storage{};
+  socklen_t size = sizeof storage;
+
+  sockaddr* generic() { return Generic(storage); }
+  const sockaddr* generic() const { return reinterpret_cast<const sockaddr*>(&storage); }
+  std::string address() const {
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    const bool six = storage.ss_family == AF_INET6;
+    const void* bytes =
+        six ? static_cast<const void*>(&reinterpret_cast<const sockaddr_in6&>(storage).sin6_addr)
+            : &reinterpret_cast<const sockaddr_in&>(storage).sin_addr;
+    return inet_ntop(six ? AF_INET6 : AF_INET, bytes, text.data(), text.size());
+  }
+  int port() const { return ntohs(reinterpret_cast<const sockaddr_in&>(storage).sin_port); }
+};
+
+Endpoint MakeEndpoint(const std::string& address, int port) {
+  Endpoint endpoint;
+  if (!IsSix(address)) {
+    const auto in = Ipv4(address, port);
+    std::memcpy(&endpoint.storage, &in, endpoint.size = sizeof in);
+    return endpoint;
+  }
+  sockaddr_in6 in{};
+  in.sin6_family = AF_INET6;
+  in.sin6_port = htons(static_cast<std::uint16_t>(port));
+  CHECK(inet_pton(AF_INET6, address.c_str(), &in.sin6_addr) == 1);
+  std::memcpy(&endpoint.storage, &in, endpoint.size = sizeof in);
+  return endpoint;
+}
+
+Endpoint LocalEnd(const OwnedFd& socket) {
+  Endpoint end;
+  getsockname(socket.get(), end.generic(), &end.size);
+  return end;
+}
+
+Endpoint RemoteEnd(const OwnedFd& socket) {
+  Endpoint end;
+  getpeername(socket.get(), end.generic(), &end.size);
+  return end;
+}
+
+OwnedFd OpenSocket(int type, int family) {
+  OwnedFd fd(socket(family, type | SOCK_CLOEXEC, 0));
   CHECK(fd);
   timeval timeout{5, 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
   int on = 1;
   setsockopt(fd.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (family == AF_INET6) {
+    setsockopt(fd.get(), IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  }
   return fd;
 }
 
@@ -92,7 +142,8 @@ Netns::Netns() {
     fd_ = OwnedFd(open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC));
     CHECK(fd_);
   }).join();
-  Run("ip link set lo up");
+  // Addresses are usable at once.
+  Run("echo 0 > /proc/sys/net/ipv6/conf/default/accept_dad; ip link set lo up");
 }
 
 std::string Netns::Path() const {
@@ -140,13 +191,28 @@ std::string Netns::Believes(const std::string& address) const {
 
 int Netns::ExitCode(const std::string& script) const { return RunIn(fd_, script).exit_code; }
 
+std::string Six(const std::string& four) {
+  if (four.empty() || IsSix(four)) {
+    return four;
+  }
+  if (four == "0.0.0.0") {
+    return "::";
+  }
+  if (four.starts_with("127.")) {
+    return "::1";
+  }
+  const auto last = four.substr(four.rfind('.') + 1);
+  return (four.starts_with("10.77.") ? "fd00:10:77::" : "fd00:172:17::") + last;
+}
+
 Lan::Lan() { switch_.Run("ip link add br0 type bridge; ip link set br0 up"); }
 
 void Lan::Attach(const Netns& host, const std::string& address) {
   std::string port = "port" + std::to_string(++ports_);
   switch_.Run("ip link add " + port + " type veth peer name eth0 netns " + host.Path() +
               "; ip link set " + port + " master br0 up");
-  host.Run("ip addr add " + address + "/24 dev eth0; ip link set eth0 up");
+  host.Run("ip addr add " + address + "/24 dev eth0; ip addr add " + Six(address) +
+           "/64 dev eth0 nodad; ip link set eth0 up");
 }
 
 DockerHost::DockerHost(Lan& lan, const std::string& host_address) : address(host_address) {
@@ -154,7 +220,9 @@ DockerHost::DockerHost(Lan& lan, const std::string& host_address) : address(host
   netns.Run(R"(
     echo 1 > /proc/sys/net/ipv4/ip_forward
     ip link add docker0 address 02:42:00:00:00:01 type bridge
-    ip addr add 172.17.0.1/16 dev docker0; ip link set docker0 up
+    echo 1 > /proc/sys/net/ipv6/conf/all/forwarding
+    ip addr add 172.17.0.1/16 dev docker0; ip addr add fd00:172:17::1/64 dev docker0 nodad
+    ip link set docker0 up
     iptables -P FORWARD DROP; iptables -N DOCKER-USER; iptables -A DOCKER-USER -j RETURN
     iptables -N DOCKER; iptables -A FORWARD -j DOCKER-USER
     iptables -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
@@ -168,13 +236,31 @@ DockerHost::DockerHost(Lan& lan, const std::string& host_address) : address(host
   )");
 }
 
+void DockerHost::FilterIpv6() {
+  filters_ipv6_ = true;
+  netns.Run(R"(
+    ip6tables -P FORWARD DROP; ip6tables -N DOCKER-USER; ip6tables -A DOCKER-USER -j RETURN
+    ip6tables -N DOCKER; ip6tables -A FORWARD -j DOCKER-USER
+    ip6tables -A FORWARD -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+    ip6tables -A FORWARD -o docker0 -j DOCKER
+    ip6tables -A FORWARD -i docker0 ! -o docker0 -j ACCEPT
+    ip6tables -A FORWARD -i docker0 -o docker0 -j ACCEPT
+    ip6tables -t nat -N DOCKER
+    ip6tables -t nat -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+    ip6tables -t nat -A OUTPUT ! -d ::1/128 -m addrtype --dst-type LOCAL -j DOCKER
+    ip6tables -t nat -A POSTROUTING -s fd00:172:17::/64 ! -o docker0 -j MASQUERADE
+  )");
+}
+
 std::unique_ptr<Netns> DockerHost::StartContainer(const std::string& container_address) {
   auto container = std::make_unique<Netns>();
   std::string port = "veth" + std::to_string(++containers_);
   netns.Run("ip link add " + port + " type veth peer name eth0 netns " + container->Path() +
             "; ip link set " + port + " master docker0 up");
   container->Run("ip addr add " + container_address +
-                 "/16 dev eth0; ip link set eth0 up; ip route add default via 172.17.0.1");
+                 "/16 dev eth0; ip addr add " + Six(container_address) +
+                 "/64 dev eth0 nodad; ip link set eth0 up; ip route add default via 172.17.0.1;"
+                 "ip -6 route add default via fd00:172:17::1");
   // Until the link watcher has seen its carrier, the port drops frames.
   netns.Run("for i in $(seq 200); do ip -d link show " + port +
             " | grep -q 'state forwarding' && exit 0; sleep 0.01; done; exit 1");
@@ -189,20 +275,27 @@ void DockerHost::StopContainer(std::unique_ptr<Netns> container,
   netns.ExitCode("ip link del " + port);
   for (const char* side : {"-r ", "-q ", "-s "}) {
     netns.ExitCode(std::string("conntrack -D ") + side + container_address);
+    netns.ExitCode(std::string("conntrack -D -f ipv6 ") + side + Six(container_address));
   }
 }
 
 void DockerHost::TrackBridged(bool on) {
   netns.Run(std::string("echo ") + (on ? "1" : "0") +
-            " > /proc/sys/net/bridge/bridge-nf-call-iptables");
+            " | tee /proc/sys/net/bridge/bridge-nf-call-iptables"
+            " > /proc/sys/net/bridge/bridge-nf-call-ip6tables");
 }
 
 void DockerHost::Port(const char* action, const std::string& protocol, int host_port,
                       const std::string& container, int port) {
   std::string p = " -p " + protocol + " --dport ";
-  netns.Run(std::string("iptables -t nat ") + action + " DOCKER ! -i docker0" + p +
-            std::to_string(host_port) + " -j DNAT --to " + container + ":" + std::to_string(port) +
-            "; iptables " + action + " DOCKER -d " + container + " ! -i docker0 -o docker0" + p +
+  if (filters_ipv6_ && !IsSix(container)) {
+    Port(action, protocol, host_port, Six(container), port);
+  }
+  const std::string tool = IsSix(container) ? "ip6tables" : "iptables";
+  const std::string to = IsSix(container) ? "[" + container + "]" : container;
+  netns.Run(tool + " -t nat " + action + " DOCKER ! -i docker0" + p + std::to_string(host_port) +
+            " -j DNAT --to " + to + ":" + std::to_string(port) + "; " + tool + " " + action +
+            " DOCKER -d " + container + " ! -i docker0 -o docker0" + p +
             std::to_string(port) + " -j ACCEPT");
 }
 
@@ -219,23 +312,25 @@ void DockerHost::Unpublish(const std::string& protocol, int host_port, const std
 std::string DockerHost::SnapshotOf(const Netns& netns) {
   return netns.Run(
       "nft -s list ruleset; ip -o link | sed 's/state [A-Z]*//; s/<[^>]*>//'; ip -o -4 addr;"
-      " ip rule; ip -4 route show table all | sed 's/ linkdown//'; ip neigh show nud permanent");
+      " ip rule; ip -4 route show table all | sed 's/ linkdown//'; ip neigh show nud permanent;"
+      " ip -o -6 addr show scope global; ip -6 rule; ip -6 route show table all |"
+      " sed 's/ linkdown//; s/ pref medium//' | grep -v -e fe80 -e cast || true");
 }
 
 OwnedFd TcpListen(FdRef netns, const std::string& address, int port) {
   return InsideNetns(netns, [&] {
-    auto fd = OpenSocket(SOCK_STREAM);
-    auto in = Ipv4(address, port);
-    return bind(fd.get(), Generic(in), sizeof in) == 0 && listen(fd.get(), 16) == 0 ? std::move(fd)
-                                                                                    : OwnedFd();
+    const auto at = MakeEndpoint(address, port);
+    auto fd = OpenSocket(SOCK_STREAM, at.storage.ss_family);
+    return bind(fd.get(), at.generic(), at.size) == 0 && listen(fd.get(), 16) == 0 ? std::move(fd)
+                                                                                   : OwnedFd();
   });
 }
 
 OwnedFd TcpConnect(FdRef netns, const std::string& address, int port) {
   return InsideNetns(netns, [&] {
-    auto fd = OpenSocket(SOCK_STREAM);
-    auto in = Ipv4(address, port);
-    return connect(fd.get(), Generic(in), sizeof in) == 0 ? std::move(fd) : OwnedFd();
+    const auto to = MakeEndpoint(address, port);
+    auto fd = OpenSocket(SOCK_STREAM, to.storage.ss_family);
+    return connect(fd.get(), to.generic(), to.size) == 0 ? std::move(fd) : OwnedFd();
   });
 }
 
@@ -250,34 +345,20 @@ OwnedFd TcpAccept(const OwnedFd& listener) {
 
 OwnedFd UdpSocket(FdRef netns, const std::string& address, int port) {
   return InsideNetns(netns, [&] {
-    auto fd = OpenSocket(SOCK_DGRAM);
-    auto in = Ipv4(address, port);
-    return bind(fd.get(), Generic(in), sizeof in) == 0 ? std::move(fd) : OwnedFd();
+    const auto at = MakeEndpoint(address, port);
+    auto fd = OpenSocket(SOCK_DGRAM, at.storage.ss_family);
+    return bind(fd.get(), at.generic(), at.size) == 0 ? std::move(fd) : OwnedFd();
   });
 }
 
-std::string LocalAddress(const OwnedFd& socket) {
-  sockaddr_in in{};
-  socklen_t size = sizeof in;
-  getsockname(socket.get(), Generic(in), &size);
-  std::array<char, INET_ADDRSTRLEN> text{};
-  return inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
+bool ConnectUdp(const OwnedFd& socket, const std::string& address, int port) {
+  const auto to = MakeEndpoint(address, port);
+  return connect(socket.get(), to.generic(), to.size) == 0;
 }
 
-std::string PeerAddress(const OwnedFd& socket) {
-  sockaddr_in in{};
-  socklen_t size = sizeof in;
-  getpeername(socket.get(), Generic(in), &size);
-  std::array<char, INET_ADDRSTRLEN> text{};
-  return inet_ntop(AF_INET, &in.sin_addr, text.data(), text.size());
-}
-
-int LocalPort(const OwnedFd& socket) {
-  sockaddr_in in{};
-  socklen_t size = sizeof in;
-  getsockname(socket.get(), Generic(in), &size);
-  return ntohs(in.sin_port);
-}
+std::string LocalAddress(const OwnedFd& socket) { return LocalEnd(socket).address(); }
+std::string PeerAddress(const OwnedFd& socket) { return RemoteEnd(socket).address(); }
+int LocalPort(const OwnedFd& socket) { return LocalEnd(socket).port(); }
 
 bool SendText(const OwnedFd& socket, const std::string& text) {
   return send(socket.get(), text.data(), text.size(), MSG_NOSIGNAL) ==
@@ -332,55 +413,58 @@ bool ExchangeBulk(const OwnedFd& one, const OwnedFd& other, std::size_t bytes) {
 
 bool ExchangeUdp(const OwnedFd& client, const std::string& address, int port,
                  const OwnedFd& server) {
-  auto to = Ipv4(address, port);
-  sendto(client.get(), "ask", 3, 0, Generic(to), sizeof to);
+  const auto to = MakeEndpoint(address, port);
+  sendto(client.get(), "ask", 3, 0, to.generic(), to.size);
   std::array<char, 16> buffer{};
-  sockaddr_in from{};
-  socklen_t size = sizeof from;
-  if (recvfrom(server.get(), buffer.data(), buffer.size(), 0, Generic(from), &size) != 3) {
+  Endpoint from;
+  if (recvfrom(server.get(), buffer.data(), buffer.size(), 0, from.generic(), &from.size) != 3) {
     return false;
   }
-  sendto(server.get(), "answer", 6, 0, Generic(from), sizeof from);
-  sockaddr_in answered{};
-  size = sizeof answered;
-  return recvfrom(client.get(), buffer.data(), buffer.size(), 0, Generic(answered), &size) == 6 &&
-         answered.sin_addr.s_addr == to.sin_addr.s_addr && answered.sin_port == to.sin_port;
+  sendto(server.get(), "answer", 6, 0, from.generic(), from.size);
+  Endpoint answered;
+  return recvfrom(client.get(), buffer.data(), buffer.size(), 0, answered.generic(),
+                  &answered.size) == 6 &&
+         answered.address() == to.address() && answered.port() == to.port();
 }
 
 bool Ping(FdRef netns, const std::string& address) {
-  auto fd = InsideNetns(
-      netns, [] { return OwnedFd(socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_ICMP)); });
+  const bool six = IsSix(address);
+  auto fd = InsideNetns(netns, [six] {
+    return OwnedFd(socket(six ? AF_INET6 : AF_INET, SOCK_RAW | SOCK_CLOEXEC,
+                          six ? static_cast<int>(IPPROTO_ICMPV6) : static_cast<int>(IPPROTO_ICMP)));
+  });
   CHECK(fd);
   timeval timeout{2, 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof timeout);
-  auto to = Ipv4(address, 0);
+  const auto to = MakeEndpoint(address, 0);
+  // The same layout in both families; the kernel computes the checksum of ICMPv6.
   icmphdr request{};
-  request.type = ICMP_ECHO;
+  request.type = six ? std::uint8_t{128} : std::uint8_t{ICMP_ECHO};
   request.un.echo.id = getpid() & 0x7fff;
   request.checksum = static_cast<std::uint16_t>(~(ICMP_ECHO + request.un.echo.id));
-  if (sendto(fd.get(), &request, sizeof request, 0, Generic(to), sizeof to) < 0) {
+  if (sendto(fd.get(), &request, sizeof request, 0, to.generic(), to.size) < 0) {
     return false;
   }
   std::array<char, 256> packet{};
-  sockaddr_in from{};
-  socklen_t size = sizeof from;
-  while (recvfrom(fd.get(), packet.data(), packet.size(), 0, Generic(from), &size) > 0) {
+  Endpoint from;
+  while (recvfrom(fd.get(), packet.data(), packet.size(), 0, from.generic(), &from.size) > 0) {
     icmphdr reply;
-    std::memcpy(&reply, &packet[static_cast<std::size_t>(packet[0] & 0xf) * 4], sizeof reply);
-    if (reply.type == ICMP_ECHOREPLY && reply.un.echo.id == request.un.echo.id) {
-      return from.sin_addr.s_addr == to.sin_addr.s_addr;
+    const auto header = six ? 0 : static_cast<std::size_t>(packet[0] & 0xf) * 4;
+    std::memcpy(&reply, &packet[header], sizeof reply);
+    if (reply.type == (six ? 129 : ICMP_ECHOREPLY) && reply.un.echo.id == request.un.echo.id) {
+      return from.address() == to.address();
     }
+    from.size = sizeof from.storage;
   }
   return false;
 }
 
 bool Reaches(FdRef netns, const std::string& address, int port) {
-  auto fd =
-      InsideNetns(netns, [] { return OwnedFd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)); });
+  const auto to = MakeEndpoint(address, port);
+  auto fd = InsideNetns(netns, [&] { return OpenSocket(SOCK_STREAM, to.storage.ss_family); });
   timeval timeout{1, 0};
   setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof timeout);
-  auto to = Ipv4(address, port);
-  return connect(fd.get(), Generic(to), sizeof to) == 0;
+  return connect(fd.get(), to.generic(), to.size) == 0;
 }
 
 AckFlood::AckFlood(FdRef netns, const OwnedFd& connection) {
@@ -470,14 +554,15 @@ TcpImage TakeTcp(OwnedFd socket) {
 }
 
 OwnedFd RestoreTcp(FdRef netns, const TcpImage& image) {
-  auto socket = InsideNetns(netns, [] { return OpenSocket(SOCK_STREAM); });
+  auto socket =
+      InsideNetns(netns, [&] { return OpenSocket(SOCK_STREAM, image.local.ss_family); });
   Set(socket, TCP_REPAIR, kRepairOn);
   Set(socket, TCP_REPAIR_QUEUE, kReceiveQueue);
   Set(socket, TCP_QUEUE_SEQ, image.receive_sequence);
   Set(socket, TCP_REPAIR_QUEUE, kSendQueue);
   Set(socket, TCP_QUEUE_SEQ, image.send_sequence);
-  if (bind(socket.get(), Generic(image.local), sizeof image.local) != 0 ||
-      connect(socket.get(), Generic(image.remote), sizeof image.remote) != 0) {
+  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&image.local), sizeof image.local) != 0 ||
+      connect(socket.get(), reinterpret_cast<const sockaddr*>(&image.remote), sizeof image.remote) != 0) {
     ADD_FAILURE() << "restore of a socket: " << std::strerror(errno);
     return {};
   }

@@ -47,7 +47,11 @@ class Netns {
   OwnedFd fd_;
 };
 
-// Hosts on one network, 10.77.0.0/24.
+// The IPv6 address that goes with an IPv4 one in these tests: 10.77.0.9 is fd00:10:77::9, 172.17.0.2
+// is fd00:172:17::2, 0.0.0.0 is ::, 127.0.0.1 is ::1.
+std::string Six(const std::string& four);
+
+// Hosts on one network, 10.77.0.0/24 and fd00:10:77::/64.
 class Lan {
  public:
   Lan();
@@ -58,11 +62,15 @@ class Lan {
   int ports_ = 0;
 };
 
-// A host with the rules that Docker makes: bridge docker0, NAT, a FORWARD policy that drops.
+// A host with the rules that Docker makes: bridge docker0, NAT, a FORWARD policy that drops. Of IPv6
+// it has addresses, on the bridge fd00:172:17::1/64, and forwards.
 class DockerHost {
  public:
   DockerHost(Lan& lan, const std::string& address);
 
+  // The same rules for IPv6, as Docker makes them with its option ip6tables.
+  void FilterIpv6();
+  // Has the IPv6 address that goes with it as well.
   std::unique_ptr<Netns> StartContainer(const std::string& address);
   // Ends the container's namespace and deletes what Docker deletes, conntrack entries included.
   void StopContainer(std::unique_ptr<Netns> container, const std::string& address);
@@ -81,6 +89,7 @@ class DockerHost {
   void Port(const char* action, const std::string& protocol, int host_port,
             const std::string& container, int port);
 
+  bool filters_ipv6_ = false;
   int containers_ = 0;
   std::map<const Netns*, std::string> ports_;  // of docker0
 };
@@ -90,6 +99,7 @@ OwnedFd TcpListen(FdRef netns, const std::string& address, int port);
 OwnedFd TcpConnect(FdRef netns, const std::string& address, int port);
 OwnedFd TcpAccept(const OwnedFd& listener);
 OwnedFd UdpSocket(FdRef netns, const std::string& address, int port);
+bool ConnectUdp(const OwnedFd& socket, const std::string& address, int port);
 std::string LocalAddress(const OwnedFd& socket);
 std::string PeerAddress(const OwnedFd& socket);
 int LocalPort(const OwnedFd& socket);
@@ -129,8 +139,8 @@ class AckFlood {
 
 // The state of an established TCP socket, as CRIU takes it.
 struct TcpImage {
-  sockaddr_in local{};
-  sockaddr_in remote{};
+  sockaddr_storage local{};
+  sockaddr_storage remote{};
   std::uint32_t send_sequence = 0;
   std::uint32_t receive_sequence = 0;
   std::string send_queue;

@@ -361,10 +361,18 @@ Result<int> PidOfCreated(const CommandLine& line) {
   return pid;
 }
 
+Result<> CarryOutPlan(FdRef host, FdRef netns, const std::string& plan) {
+  const RelayWarnings warnings = TRY(SetUpRelayPlan(host, netns, TRY(RelayPlanFromJson(plan))));
+  for (const std::string& warning : warnings) {
+    std::fprintf(stderr, "migrate-runtime: %s\n", OneLine(warning).c_str());
+  }
+  return {};
+}
+
 Result<> SetUpStandingPlan(const CommandLine& line, const std::string& plan) {
   const OwnedFd host = TRY(OpenNetns(getpid()));
   const OwnedFd netns = TRY(OpenNetns(TRY(PidOfCreated(line))));
-  return SetUpRelayPlan(host, netns, TRY(RelayPlanFromJson(plan)));
+  return CarryOutPlan(host, netns, plan);
 }
 
 Result<> HookAction(const std::vector<std::string>& arguments) {
@@ -378,7 +386,7 @@ Result<> HookAction(const std::vector<std::string>& arguments) {
     // The hook runs in the host's namespace, where the tunnel's own packets travel.
     const OwnedFd host = TRY(OpenNetns(getpid()));
     const OwnedFd netns = TRY(OpenNetns(pid));
-    return SetUpRelayPlan(host, netns, TRY(RelayPlanFromJson(ticket.network_plan)));
+    return CarryOutPlan(host, netns, ticket.network_plan);
   }
   if (arguments.size() == 2 && arguments[0] == "wait-start") {
     return PendingRestore::At(arguments[1]).TellReadyAndWait(pid);

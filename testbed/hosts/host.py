@@ -241,5 +241,7 @@ class Host(Namespace):
 
     def migrate_run(self, *args, timeout=120, check=False):
         """Runs the command line tool against this host's daemon; returns exit code, stdout and stderr."""
-        argv = [self.build / "bin/migrate", "--socket", self.control_socket, *args]
-        return shell.run(self.enter() + argv, timeout=timeout, check=check)
+        return shell.run(self.migrate_command(*args), timeout=timeout, check=check)
+
+    def migrate_command(self, *args):
+        return [*self.enter(), self.build / "bin/migrate", "--socket", self.control_socket, *args]

@@ -14,7 +14,7 @@ from pathlib import Path
 import shell
 
 NETNS_DIR = Path("/run/netns")
-PARTS = ("lan", "a", "b", "cl")
+PARTS = ("lan", "a", "b", "c", "cl")
 
 
 def netns_name(prefix, part):
@@ -62,12 +62,12 @@ def _pids():
     return [int(p) for p in os.listdir("/proc") if p.isdigit()]
 
 
-def processes(workdir):
-    """Pids of the testbed except this process and its ancestors."""
+def processes(workdir, parts=PARTS):
+    """Pids of the testbed, or of some machines of it, except this process and its ancestors."""
     prefix = workdir.name
     me = _ancestry()
     nets = set()
-    for part in PARTS:
+    for part in parts:
         try:
             nets.add((NETNS_DIR / netns_name(prefix, part)).stat().st_ino)
         except OSError:
@@ -75,10 +75,13 @@ def processes(workdir):
     nets.discard(_ns("self", "net"))
     pids = [p for p in _pids() if p not in me]
     found = {p for p in pids if _ns(p, "net") in nets}
-    found |= {p for p in pids if _comm(p) in DAEMONS and f"{workdir}/" in _cmdline(p)}
+    below = [f"{workdir}/"] if parts == PARTS else [f"{workdir}/{part}/" for part in parts]
+    found |= {p for p in pids if _comm(p) in DAEMONS and any(directory in _cmdline(p) for directory in below)}
     # A host's processes share a mount namespace of its own; one of them leads to the others.
     mounts = {_ns(p, "mnt") for p in found} - {_ns("self", "mnt"), _ns(1, "mnt"), None}
     found |= {p for p in pids if _ns(p, "mnt") in mounts}
+    if parts != PARTS:
+        return found - me - {0}
     for directory in cgroup_dirs(prefix):
         try:
             found |= {int(p) for p in (directory / "cgroup.procs").read_text().split()}
@@ -113,11 +116,11 @@ def _thaw(prefix):
                 pass
 
 
-def kill_all(workdir, timeout=20):
+def kill_all(workdir, timeout=20, parts=PARTS):
     end = time.monotonic() + timeout
     while True:
         _thaw(workdir.name)
-        pids = processes(workdir)
+        pids = processes(workdir, parts)
         if not pids:
             return
         if time.monotonic() > end:
@@ -171,6 +174,15 @@ def unmount_below(workdir):
     points = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for point in sorted((p for p in points if p.startswith(f"{workdir}/")), reverse=True):
         shell.run(["umount", "-l", point], check=False)
+
+
+def remove_machine(workdir, part):
+    """One machine of a testbed whose others stay; its containers have been removed. Fine if it is gone already."""
+    kill_all(workdir, parts=(part,))
+    if (NETNS_DIR / netns_name(workdir.name, part)).exists():
+        shell.run(["ip", "netns", "del", netns_name(workdir.name, part)])
+    unmount_below(workdir / part)
+    shutil.rmtree(workdir / part, ignore_errors=True)
 
 
 def destroy(workdir):

@@ -4,6 +4,7 @@
     a  10.77.0.1   dockerd, containerd, migrated       all in namespaces, joined by a bridge
     b  10.77.0.2   the same
     cl 10.77.0.3   clients
+    c  10.77.0.4   a third host, for the scenarios that ask for it: Testbed.third()
 
 Everything belongs to a work directory, mtb-XXXXXX, whose name also starts the names of the network namespaces and is the
 cgroup parent of all containers; so a testbed can be removed when nothing but this name is left of it.
@@ -37,6 +38,7 @@ from host import Host, Namespace
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "10.77.0"
 ADDRESSES = {"a": f"{NETWORK}.1", "b": f"{NETWORK}.2", "cl": f"{NETWORK}.3"}
+THIRD = f"{NETWORK}.4"
 LONGEST_WORKDIR = 50  # containerd's sockets are up to 50 characters below it; a socket's path may have 107
 
 
@@ -127,22 +129,55 @@ class Testbed:
 
     def _create_network(self):
         prefix = self.workdir.name
-        names = {part: reaper.netns_name(prefix, part) for part in reaper.PARTS}
-        for name in names.values():
-            shell.run(["ip", "netns", "add", name])
-            shell.run(["ip", "-n", name, "link", "set", "lo", "up"])
-        lan = names["lan"]
+        lan = self._create_netns("lan")
         shell.run(["ip", "-n", lan, "link", "add", "br0", "type", "bridge"])
         shell.run(["ip", "-n", lan, "link", "set", "br0", "up"])
         for part, address in ADDRESSES.items():
-            # Both ends are made where they belong, so no name can clash with one of the machine.
-            shell.run(["ip", "link", "add", f"to-{part}", "netns", lan, "type", "veth",
-                       "peer", "name", "eth0", "netns", names[part]])
-            shell.run(["ip", "-n", lan, "link", "set", f"to-{part}", "master", "br0", "up"])
-            shell.run(["ip", "-n", names[part], "addr", "add", f"{address}/24", "dev", "eth0"])
-            shell.run(["ip", "-n", names[part], "link", "set", "eth0", "up"])
+            self._connect(part, address)
+
+    def _create_netns(self, part):
+        name = reaper.netns_name(self.workdir.name, part)
+        shell.run(["ip", "netns", "add", name])
+        shell.run(["ip", "-n", name, "link", "set", "lo", "up"])
+        return name
+
+    def _connect(self, part, address):
+        """A machine with a network of its own, on the bridge."""
+        lan, name = reaper.netns_name(self.workdir.name, "lan"), self._create_netns(part)
+        # Both ends are made where they belong, so no name can clash with one of the machine. A host c that is made anew
+        # must have the MAC that the others remember.
+        mac = "02:00:" + ":".join(f"{int(byte):02x}" for byte in address.split("."))
+        shell.run(["ip", "link", "add", f"to-{part}", "netns", lan, "type", "veth",
+                   "peer", "name", "eth0", "address", mac, "netns", name])
+        shell.run(["ip", "-n", lan, "link", "set", f"to-{part}", "master", "br0", "up"])
+        shell.run(["ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0"])
+        shell.run(["ip", "-n", name, "link", "set", "eth0", "up"])
 
     # --- what scenarios use ---
+
+    def third(self):
+        """Starts the host c, which is one of `hosts` until the scenario has been cleaned up; what is then left on it fails
+        the scenario. To be called first: what is asked for later is cleaned up earlier."""
+        # Where the others have it.
+        c = Host("c", reaper.netns_name(self.workdir.name, "c"), THIRD, self.workdir / "c", self.build, self.a.criu_path,
+                 self.a.cgroup_parent)
+        self.on_cleanup(lambda: reaper.remove_machine(self.workdir, "c"))
+        self._connect("c", THIRD)
+        c.boot()
+        c.start_docker()
+        before = leftovers.snapshot(c)
+        self.on_cleanup(lambda: self._leave_third(c, before))
+        self.hosts.append(c)
+        self.machines["c"] = c
+        return c
+
+    def _leave_third(self, c, before):
+        self.hosts.remove(c)
+        del self.machines["c"]
+        left = leftovers.settled(lambda: leftovers.snapshot(c), before)
+        c.stop_docker()
+        if left:
+            raise shell.Failed("left on host c: " + "; ".join(left))
 
     def peer_of(self, host):
         return self.b if host is self.a else self.a

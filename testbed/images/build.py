@@ -93,6 +93,7 @@ IMAGES = {
                    config={"WorkingDir": "/data", "ExposedPorts": {"6379/tcp": {}}}),
     "probe": Image(command=["/usr/bin/probe_kernel_objects"], source="probe_kernel_objects.c", directories=["watched"],
                    config={"ExposedPorts": {"7000/tcp": {}}}),
+    "io_uring": Image(command=["/usr/bin/probe_io_uring"], source="probe_io_uring.c"),
     "echo": Image(command=["/usr/bin/echo_server"], source="echo_server.c",
                   config={"ExposedPorts": {"7100/tcp": {}, "7100/udp": {}, "7101/tcp": {}, "7102/tcp": {}, "7103/tcp": {}}}),
     "nginx": Image(command=["nginx", "-c", "/etc/nginx/nginx.conf"], programs=["nginx"],

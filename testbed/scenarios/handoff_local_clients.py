@@ -1,8 +1,8 @@
 """Clients that do not come from outside: other containers of the host that the container leaves, and that host itself."""
 
-from common import line_of, move_under_load, redis_client, start, stop_all
+from common import errors, expect, line_of, move, move_under_load, redis_client, start, stop_all
 from host import ContainerNetwork
-from shell import Failed
+from shell import Failed, wait_until
 
 
 def address_of(host, container, network="bridge"):
@@ -70,6 +70,29 @@ def scenario_clients_through_dockers_proxy(tb):
     run_redis(tb)
     serve(tb, {"to 127.0.0.1": (tb.a, "127.0.0.1"),
                "from a neighbour to the published port": (neighbour_of(tb, "bridge"), tb.a.ip)}, before=False)
+
+
+def scenario_connections_through_dockers_proxy_are_named(tb):
+    """They end with the move: the preflight and the result say so, and count nothing else."""
+    run_redis(tb)
+    outside = redis_client(tb, tb.client, tb.a.ip, key="outside")
+    outside.wait_for_replies(20)
+    if "docker-proxy" in tb.a.migrate_run("preflight", "redis1", tb.b.peer).stdout:
+        raise Failed("the preflight speaks of docker-proxy without a connection through it")
+    machines = [(tb.a, "127.0.0.1"), (tb.a, "127.0.0.1"), (neighbour_of(tb, "bridge"), tb.a.ip)]
+    ended = [redis_client(tb, machine, address, key=f"proxied-{i}") for i, (machine, address) in enumerate(machines)]
+    for client in ended:
+        client.wait_for_replies(20)
+    said = tb.a.migrate_run("preflight", "redis1", tb.b.peer).stdout
+    if "3 connections pass through docker-proxy" not in said:
+        raise Failed(f"the preflight says: {said}")
+    result = move(tb.a, tb.b, "redis1")
+    warned = [text for text in result.get("warnings", []) if "3 connections pass through docker-proxy" in text]
+    expect("warnings of docker-proxy", len(warned), 1)
+    outside.wait_for_replies(20)
+    expect("errors of the client outside", errors(outside.stop()), {})
+    for client in ended:
+        wait_until(lambda c=client: c.process.poll() is not None, 10, "a client through docker-proxy hears of the end")
 
 
 def serve(tb, kinds, before=True):
