@@ -4,7 +4,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -21,30 +20,22 @@
 #include "base/file_util.h"
 #include "base/proc_maps.h"
 #include "base/tracee_memory.h"
+#include "recorder/test_container.h"
 
 namespace migrate {
 namespace {
 
 namespace fs = std::filesystem;
 using std::chrono::milliseconds;
+using testing_support::Eventually;
+using testing_support::TestContainer;
 
 struct Shared {
-  std::atomic<bool> ready, go, done;
-  std::atomic<uint64_t> count, wrong, handled, in_call;
+  std::atomic<bool> ready, done;
+  std::atomic<uint64_t> count, wrong, handled;
   std::atomic<int64_t> sum;
-  std::atomic<int> child;
 };
 Shared* g_shared = nullptr;  // the processes under test share it with the test
-
-bool Eventually(const std::function<bool()>& condition) {
-  for (int i = 0; i < 2000; ++i) {
-    if (condition()) {
-      return true;
-    }
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  return false;
-}
 
 class Stops : public ::testing::Test {
  protected:
@@ -52,38 +43,14 @@ class Stops : public ::testing::Test {
     if (geteuid() != 0) {
       GTEST_SKIP() << "needs root";
     }
-    g_shared = new (mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                         MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared();
-    const auto own = FindFreezerCgroup(getpid());
-    cgroup_ = (own ? *own : fs::path("/sys/fs/cgroup/freezer")) /
-              ("migrate_stops_test_" + std::to_string(getpid()));
-    ASSERT_TRUE(fs::create_directory(cgroup_));
+    g_shared = testing_support::MakeShared<Shared>();
   }
-  void TearDown() override {
-    stops_.reset();
-    if (child_ > 0) {
-      EXPECT_TRUE(KillCgroup(cgroup_, milliseconds(5000)));
-      waitpid(child_, nullptr, 0);
-    }
-    if (!cgroup_.empty()) {
-      EXPECT_TRUE(Eventually([&] { return rmdir(cgroup_.c_str()) == 0; }));
-    }
-  }
+  void TearDown() override { stops_.reset(); }
 
-  // A process in the cgroup that runs `act` and then waits.
   void Start(const std::function<void()>& act) {
-    child_ = fork();
-    if (child_ == 0) {
-      while (!g_shared->go) {
-        usleep(1000);
-      }
-      act();
-      for (;;) {
-        pause();
-      }
-    }
-    ASSERT_TRUE(WriteControlFile(cgroup_ / "cgroup.procs", std::to_string(child_)));
-    g_shared->go = true;
+    container_ = std::make_unique<TestContainer>("stops_test", act);
+    child_ = container_->pid();
+    cgroup_ = container_->freezer();
     ASSERT_TRUE(Eventually([] { return g_shared->ready.load(); }));
   }
 
@@ -150,6 +117,7 @@ class Stops : public ::testing::Test {
     return problem_;
   }
 
+  std::unique_ptr<TestContainer> container_;
   fs::path cgroup_;
   pid_t child_ = -1;
   std::unique_ptr<ControlStops> stops_;
@@ -309,7 +277,6 @@ TEST_F(Stops, TasksBornLaterAndNewPrograms) {
       execl("/bin/sleep", "sleep", "100", nullptr);
       _exit(1);
     }
-    g_shared->child = child;
     const pid_t other = vfork();
     if (other == 0) {
       execl("/bin/true", "true", nullptr);
@@ -325,7 +292,9 @@ TEST_F(Stops, TasksBornLaterAndNewPrograms) {
   ASSERT_TRUE(Eventually([] { return g_shared->handled != 0; }));
   EXPECT_EQ(g_shared->handled, 1u);
   EXPECT_EQ(g_shared->count, 100u);
-  const pid_t sleeper = g_shared->child;
+  const auto processes = CgroupProcesses(cgroup_).value();
+  ASSERT_EQ(processes.size(), 2u);
+  const pid_t sleeper = processes[0] == child_ ? processes[1] : processes[0];
   EXPECT_TRUE(Eventually([&] { return stops_->stats().execs == 2; }));
   const auto patched = FindPatchedClocks(sleeper);
   ASSERT_TRUE(patched && *patched);
@@ -396,9 +365,7 @@ TEST_F(Stops, AContainerThatEndsMeanwhile) {
   Begin(Options());
   stops_->Go();
   EXPECT_TRUE(Advances());
-  EXPECT_TRUE(KillCgroup(cgroup_, milliseconds(5000)));
-  waitpid(child_, nullptr, 0);
-  child_ = -1;
+  container_->Kill();
   const auto ended = stops_->End(FrozenCgroup::None());
   EXPECT_TRUE(ended) << ended.error().message;
   stops_.reset();

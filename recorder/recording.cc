@@ -319,6 +319,7 @@ Result<std::unique_ptr<Recording>> Recording::Prepare(const RecordingOptions& op
   capture.outside = TRY(OutsideFiles(options));
   capture.log_own_copies = options.log_own_copies;
   capture.log_input_bytes = options.log_input_bytes;
+  capture.ring_bytes = options.ring_bytes;
   impl->capture = TRY(Capture::Load(capture));
   EventLogWriterOptions writer;
   writer.epoch = EpochOf(options.epoch);

@@ -43,6 +43,7 @@ struct RecordingOptions {
   bool log_own_copies = false;
   bool log_input_bytes = false;
   int compression_level = 1;        // of zstd, 0 none
+  std::size_t ring_bytes = std::size_t{64} << 20;  // between kernel and log; a power of two
 };
 
 struct RecordingState {
