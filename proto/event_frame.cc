@@ -13,7 +13,8 @@ namespace {
 static_assert(std::endian::native == std::endian::little, "the log is little-endian");
 static_assert(sizeof(event_frame) == 24 && sizeof(event_span) == 16);
 
-constexpr std::uint8_t kKnownFlags = EVENT_FLAG_CONTINUED | EVENT_FLAG_RESTARTED;
+constexpr std::uint8_t kKnownFlags =
+    EVENT_FLAG_CONTINUED | EVENT_FLAG_RESTARTED | EVENT_FLAG_INTERRUPTED;
 constexpr std::uint16_t kKnownSpanFlags = EVENT_SPAN_INPUT | EVENT_SPAN_TRUNCATED;
 
 constexpr std::size_t RoundUp8(std::size_t size) { return (size + 7) & ~std::size_t{7}; }

@@ -71,7 +71,7 @@ TEST(EventFrame, WhatTheLayoutDoesNotAllowIsCorrupt) {
       {offsetof(event_frame, kind), 0, "kind"},
       {offsetof(event_frame, kind), EVENT_KIND_COUNT, "kind"},
       {offsetof(event_frame, kind), EVENT_DATA | 0x80, "kind"},
-      {offsetof(event_frame, flags), 4, "flags"},
+      {offsetof(event_frame, flags), 8, "flags"},
       {offsetof(event_frame, reserved), 1, "flags"},
       {offsetof(event_frame, fd_class), FD_CLASS_COUNT, "class"},
       {offsetof(event_frame, arg_count), 7, "too many arguments"},
@@ -193,6 +193,16 @@ TEST(EventAssembler, DataWithoutItsSyscallAndTheReverse) {
   // The recording was cut there.
   EXPECT_FALSE(with(FrameBuilder(EVENT_PROBLEM, 42)).pending);
   EXPECT_EQ(Assemble(FrameBuilder(EVENT_DATA, 42).Build()).problem, "a data frame without data");
+}
+
+TEST(EventAssembler, AnInterruptedCallIsAnEvent) {
+  const auto all = Assemble(FrameBuilder(EVENT_SYSCALL, 42)
+                                .Number(7)
+                                .Result(-516)
+                                .Flags(EVENT_FLAG_RESTARTED | EVENT_FLAG_INTERRUPTED)
+                                .Build());
+  ASSERT_EQ(all.events.size(), 1u) << all.problem;
+  EXPECT_EQ(all.events[0].flags, EVENT_FLAG_RESTARTED | EVENT_FLAG_INTERRUPTED);
 }
 
 TEST(EventAssembler, WhatItKeepsIsBounded) {
