@@ -27,6 +27,9 @@ char LICENSE[] SEC("license") = "GPL";
 #define CLONE_PIDFD 0x1000
 #define CLONE_PARENT_SETTID 0x100000
 #define CLONE_CHILD_SETTID 0x1000000
+#define CLONE_NEW_NAMESPACES 0x7e020080 /* in clone3, which has no exit signal in its flags */
+#define CALL_POLL 7
+#define CALL_RESTART 219
 #define MAX_IOVEC 1024
 
 /* ---- set before loading ---- */
@@ -58,6 +61,7 @@ struct task_mark {
   u32 host_tgid;
   u32 in_call; /* it was inside a system call at T0, and no event of it has come yet */
   u32 clock_key;
+  u32 restarts; /* number of the call that restart_syscall goes on with */
 };
 struct {
   __uint(type, BPF_MAP_TYPE_TASK_STORAGE);
@@ -257,12 +261,14 @@ struct iovec_walk {
 
 static long add_iovec(u32 index, struct iovec_walk *walk) {
   struct user_iovec entry = {};
-  if (!walk->left) return 1;
-  if (bpf_probe_read_user(&entry, sizeof(entry), (void *)(walk->iov + index * sizeof(entry))))
-    return 1;
-  u64 length = entry.length < walk->left ? entry.length : walk->left;
   struct scratch *s = get_scratch();
-  if (!s) return 1;
+  if (!walk->left || !s) return 1;
+  u64 address = walk->iov + index * sizeof(entry);
+  if (bpf_probe_read_user(&entry, sizeof(entry), (void *)address)) {
+    add_span(s, address, sizeof(entry), 0); /* which cannot be copied either, and so is told */
+    return 1;
+  }
+  u64 length = entry.length < walk->left ? entry.length : walk->left;
   add_span(s, entry.base, length, 0);
   walk->left -= length;
   return 0;
@@ -274,12 +280,14 @@ static __always_inline void add_iovecs(u64 iov, u64 count, u64 bytes_written) {
   bpf_loop(count, add_iovec, &walk, 0);
 }
 
-static __noinline int add_msghdr(u64 address, u64 received) {
+/* `size`: of the header and what follows it. It is a span also if it cannot be read: then the copy
+ * fails and ends the recording. */
+static __noinline int add_msghdr(u64 address, u64 received, u32 size) {
   struct scratch *s = get_scratch();
   struct user_msghdr header = {};
   if (!s) return 0;
+  add_span(s, address, size, 0);
   if (bpf_probe_read_user(&header, sizeof(header), (void *)address)) return 0;
-  add_span(s, address, sizeof(header), 0);
   add_span(s, header.name, header.name_length < 128 ? header.name_length : 128, 0);
   add_span(s, header.control, header.control_length, 0);
   add_iovecs(header.iov, header.iov_length, received);
@@ -289,31 +297,40 @@ static __noinline int add_msghdr(u64 address, u64 received) {
 static long add_mmsghdr(u32 index, u64 *vector) {
   struct user_mmsghdr message = {};
   u64 address = *vector + index * sizeof(message);
-  if (bpf_probe_read_user(&message, sizeof(message), (void *)address)) return 1;
-  struct scratch *s = get_scratch();
-  if (!s) return 1;
-  add_msghdr(address, message.length);
-  add_span(s, address + sizeof(struct user_msghdr), 8, 0);
+  bpf_probe_read_user(&message, sizeof(message), (void *)address);
+  add_msghdr(address, message.length, sizeof(message));
   return 0;
 }
 
-static __noinline int add_futex(u64 operation, u64 word, u64 second) {
+static __always_inline bool readable(u64 address) {
+  u8 byte;
+  return !bpf_probe_read_user(&byte, sizeof(byte), (void *)address);
+}
+
+/* A call that failed may have done so because this is no memory: then it wrote nothing. */
+static __always_inline void add_unless_bad(struct scratch *s, u64 address, u64 length, u32 flags,
+                                           s64 result) {
+  if (result < 0 && length && (!readable(address) || !readable(address + length - 1))) return;
+  add_span(s, address, length, flags);
+}
+
+static __noinline int add_futex(u64 operation, u64 word, u64 second, s64 result) {
   struct scratch *s = get_scratch();
   if (!s) return 0;
   switch (operation & 127) {
     case 5: /* WAKE_OP */
-      add_span(s, second, 4, 0);
+      add_unless_bad(s, second, 4, 0, result);
       break;
     case 6:  /* LOCK_PI */
     case 7:  /* UNLOCK_PI */
     case 8:  /* TRYLOCK_PI */
     case 13: /* LOCK_PI2 */
-      add_span(s, word, 4, 0);
+      add_unless_bad(s, word, 4, 0, result);
       break;
     case 11: /* WAIT_REQUEUE_PI */
     case 12: /* CMP_REQUEUE_PI */
-      add_span(s, word, 4, 0);
-      add_span(s, second, 4, 0);
+      add_unless_bad(s, word, 4, 0, result);
+      add_unless_bad(s, second, 4, 0, result);
       break;
   }
   return 0;
@@ -322,8 +339,9 @@ static __noinline int add_futex(u64 operation, u64 word, u64 second) {
 static __noinline int add_ifconf(u64 address) {
   struct scratch *s = get_scratch();
   struct user_ifconf list = {};
-  if (!s || bpf_probe_read_user(&list, sizeof(list), (void *)address)) return 0;
+  if (!s) return 0;
   add_span(s, address, sizeof(list), 0);
+  if (bpf_probe_read_user(&list, sizeof(list), (void *)address)) return 0;
   add_span(s, list.buffer, list.length, 0);
   return 0;
 }
@@ -357,7 +375,8 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
   u64 address = s->args[arg], other = s->args[len_arg], length = 0;
   u64 positive = result > 0 ? result : 0;
   u32 flags = 0;
-  if (!address) return 0;
+  /* A command is looked at whatever its argument is. */
+  if (!address && (kind < OUT_IOCTL || kind > OUT_IPC)) return 0;
   switch (kind) {
     case OUT_FIXED: length = size; break;
     case OUT_RESULT: length = positive * size; break;
@@ -376,7 +395,7 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
       break;
     }
     case OUT_IOVEC: add_iovecs(address, other, positive); return 0;
-    case OUT_MSGHDR: return add_msghdr(address, positive);
+    case OUT_MSGHDR: return add_msghdr(address, positive, sizeof(struct user_msghdr));
     case OUT_MMSGHDR: bpf_loop(positive < 1024 ? positive : 1024, add_mmsghdr, &address, 0); return 0;
     case OUT_FD_SET: length = ((other + 63) / 64) * 8; break;
     case OUT_PAGES: length = (other + 4095) / 4096; break;
@@ -385,10 +404,14 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
       if (s->args[0] & (CLONE_PIDFD | CLONE_PARENT_SETTID)) add_span(s, s->args[2], 4, 0);
       if (s->args[0] & CLONE_CHILD_SETTID) add_span(s, s->args[3], 4, 0);
       return 0;
-    case OUT_FUTEX: return add_futex(s->args[1], address, s->args[4]);
+    case OUT_FUTEX: return add_futex(s->args[1], address, s->args[4], result);
     case OUT_CLONE3: {
       struct user_clone_args clone = {};
-      if (bpf_probe_read_user(&clone, sizeof(clone), (void *)address)) return 0;
+      if (bpf_probe_read_user(&clone, sizeof(clone), (void *)address)) {
+        add_span(s, address, sizeof(clone), 0);
+        return 0;
+      }
+      if (clone.flags & CLONE_NEW_NAMESPACES) return 1;
       if (clone.flags & CLONE_PIDFD) add_span(s, clone.pidfd, 4, 0);
       if (clone.flags & CLONE_PARENT_SETTID) add_span(s, clone.parent_tid, 4, 0);
       if (clone.flags & CLONE_CHILD_SETTID) add_span(s, clone.child_tid, 4, 0);
@@ -427,7 +450,7 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
       break;
     default: return 0;
   }
-  add_span(s, address, length, flags);
+  add_unless_bad(s, address, length, flags, result);
   return 0;
 }
 
@@ -669,14 +692,21 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret) {
   if (fd_arg < EVENT_MAX_ARGS &&
       !((row->flags & ROW_MAPS) && (s->args[3] & CAPTURE_MAP_ANONYMOUS)))
     class = classify(task, s->args[fd_arg]);
+  /* A restarted poll has its arguments in the registers still, but not its number. */
+  u32 call = number;
+  if (number == CALL_RESTART)
+    call = mark->restarts;
+  else if (ret == FIRST_RESTART)
+    mark->restarts = number;
+  BOUND(call, 0x1ff);
   bool refused = false;
   if (log_own_copies || !(row->own_copy_classes & (1u << class))) {
-    u32 outputs = row->output_count;
-    if (outputs > 0) refused |= add_output(number, 0, ret);
-    if (outputs > 1) refused |= add_output(number, 1, ret);
-    if (outputs > 2) refused |= add_output(number, 2, ret);
-    if (outputs > 3) refused |= add_output(number, 3, ret);
-    if (outputs > 4) refused |= add_output(number, 4, ret);
+    u32 outputs = rows[call].output_count;
+    if (outputs > 0) refused |= add_output(call, 0, ret);
+    if (outputs > 1) refused |= add_output(call, 1, ret);
+    if (outputs > 2) refused |= add_output(call, 2, ret);
+    if (outputs > 3) refused |= add_output(call, 3, ret);
+    if (outputs > 4) refused |= add_output(call, 4, ret);
   }
   struct event_frame head = {.kind = EVENT_SYSCALL,
                              .fd_class = class,
@@ -889,7 +919,13 @@ int mark_tasks(struct bpf_iter__task *context) {
   struct task_mark *mark = mark_task(task, tid);
   if (!mark) return 0;
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
-  mark->in_call = (s64)BPF_CORE_READ(regs, orig_ax) >= 0;
+  u64 call = BPF_CORE_READ(regs, orig_ax);
+  mark->in_call = (s64)call >= 0;
+  mark->restarts = call;
+  /* It was frozen before. Of the calls that are restarted, only poll writes when it ends. */
+  if (call == CALL_RESTART && (u64)BPF_CORE_READ(task, restart_block.poll.ufds) == BPF_CORE_READ(regs, di) &&
+      BPF_CORE_READ(task, restart_block.poll.nfds) == (int)BPF_CORE_READ(regs, si))
+    mark->restarts = CALL_POLL;
   marked_tasks++;
   return 0;
 }

@@ -103,7 +103,14 @@ struct signal_struct {
   atomic_t live;
 };
 struct mm_struct;
+struct restart_block {
+  struct {
+    struct pollfd *ufds;
+    int nfds;
+  } poll;
+};
 struct task_struct {
+  struct restart_block restart_block;
   struct thread_info thread_info;
   struct mm_struct *mm;
   struct signal_struct *signal;
