@@ -35,14 +35,16 @@ struct PlannedSpan {
 };
 
 struct CapturePlan {
-  std::vector<PlannedSpan> spans;  // whole: a large one takes several frames
+  // Whole: a large one takes several frames. Empty if they cannot be logged (too large, unreadable):
+  // then there is no event of the call either.
+  std::vector<PlannedSpan> spans;
   event_problem problem = PROBLEM_NONE;
   uint64_t detail = 0;  // class, bytes or address, as event_problem says
 
   uint64_t Bytes() const;
 };
 
-struct CaptureOptions {
+struct PlanOptions {
   bool own_copies = false;   // also what the replica will have by itself
   bool input_bytes = false;  // also what write and send are given
 };
@@ -52,10 +54,11 @@ using MemoryReader = std::function<bool(uint64_t address, std::span<std::byte> t
 // The size behind a command (CommandSizes()), COMMAND_* included; nullptr if it is not listed.
 using CommandLookup = std::function<const uint32_t*(capture_command)>;
 
-// With the commands of proto/syscall_table.h.
+// With the commands of proto/syscall_table.h. For restart_syscall, `row` is that of the call that goes
+// on.
 CapturePlan PlanCapture(const capture_row& row, const CaptureCall& call, const MemoryReader& read,
-                        CaptureOptions options = {});
+                        PlanOptions options = {});
 CapturePlan PlanCapture(const capture_row& row, const CaptureCall& call, const MemoryReader& read,
-                        const CommandLookup& commands, CaptureOptions options = {});
+                        const CommandLookup& commands, PlanOptions options = {});
 
 }  // namespace migrate
