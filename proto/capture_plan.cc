@@ -84,6 +84,7 @@ class Planner {
   bool Readable(uint64_t address) const { return Load<uint8_t>(address).has_value(); }
 
   void AddSpan(uint64_t address, uint64_t length, uint16_t flags = 0);
+  void AddUnlessBad(uint64_t address, uint64_t length, uint16_t flags = 0);
   void AddIovecs(uint64_t iov, uint64_t count, uint64_t left);
   void AddMsghdr(uint64_t address, uint64_t received, uint32_t size);
   void AddMmsghdrs(uint64_t vector);
@@ -96,7 +97,6 @@ class Planner {
   void AddPath(uint64_t address, uint32_t size);
   void AddBytesIn(const capture_output& output);
   uint64_t LengthOf(const capture_output& output) const;
-  void AddPlain(uint64_t address, uint64_t length, uint16_t flags = 0);
 
   uint64_t positive() const { return call_.result > 0 ? static_cast<uint64_t>(call_.result) : 0; }
 
@@ -121,6 +121,14 @@ void Planner::AddSpan(uint64_t address, uint64_t length, uint16_t flags) {
   if (total_ <= EVENT_MAX_SYSCALL_DATA) {
     total_ += length;
   }
+}
+
+// A call that failed may have done so because this is no memory: then it wrote nothing.
+void Planner::AddUnlessBad(uint64_t address, uint64_t length, uint16_t flags) {
+  if (call_.result < 0 && length != 0 && (!Readable(address) || !Readable(address + length - 1))) {
+    return;
+  }
+  AddSpan(address, length, flags);
 }
 
 void Planner::AddIovecs(uint64_t iov, uint64_t count, uint64_t left) {
@@ -163,18 +171,18 @@ void Planner::AddFutex() {
   const uint64_t second = call_.args[4];
   switch (call_.args[1] & 127) {
     case 5:  // WAKE_OP
-      AddPlain(second, 4);
+      AddUnlessBad(second, 4);
       break;
     case 6:   // LOCK_PI
     case 7:   // UNLOCK_PI
     case 8:   // TRYLOCK_PI
     case 13:  // LOCK_PI2
-      AddPlain(word, 4);
+      AddUnlessBad(word, 4);
       break;
     case 11:  // WAIT_REQUEUE_PI
     case 12:  // CMP_REQUEUE_PI
-      AddPlain(word, 4);
-      AddPlain(second, 4);
+      AddUnlessBad(word, 4);
+      AddUnlessBad(second, 4);
       break;
     default:
       break;
@@ -190,30 +198,30 @@ void Planner::AddIfconf(uint64_t address) {
 
 void Planner::AddClone() {
   if ((call_.args[0] & (kClonePidfd | kCloneParentSettid)) != 0) {
-    AddSpan(call_.args[2], 4);
+    AddUnlessBad(call_.args[2], 4);
   }
   if ((call_.args[0] & kCloneChildSettid) != 0) {
-    AddSpan(call_.args[3], 4);
+    AddUnlessBad(call_.args[3], 4);
   }
 }
 
 bool Planner::AddClone3(uint64_t address) {
   const auto clone = Load<UserCloneArgs>(address);
   if (!clone) {
-    AddSpan(address, sizeof(UserCloneArgs));
+    AddUnlessBad(address, sizeof(UserCloneArgs));
     return false;
   }
   if ((clone->flags & kCloneNewNamespaces) != 0) {
     return true;
   }
   if ((clone->flags & kClonePidfd) != 0) {
-    AddSpan(clone->pidfd, 4);
+    AddUnlessBad(clone->pidfd, 4);
   }
   if ((clone->flags & kCloneParentSettid) != 0) {
-    AddSpan(clone->parent_tid, 4);
+    AddUnlessBad(clone->parent_tid, 4);
   }
   if ((clone->flags & kCloneChildSettid) != 0) {
-    AddSpan(clone->child_tid, 4);
+    AddUnlessBad(clone->child_tid, 4);
   }
   return false;
 }
@@ -239,7 +247,7 @@ bool Planner::AddCommand(const capture_output& output) {
   if (size == COMMAND_IFCONF) {
     AddIfconf(address);
   } else {
-    AddPlain(address, size == COMMAND_RESULT ? std::min(positive(), call_.args[2]) : size);
+    AddUnlessBad(address, size == COMMAND_RESULT ? std::min(positive(), call_.args[2]) : size);
   }
   return false;
 }
@@ -262,7 +270,7 @@ void Planner::AddPath(uint64_t address, uint32_t size) {
     length += part.size();
   }
   const uint16_t cut = length >= size ? EVENT_SPAN_TRUNCATED : 0;
-  AddPlain(address, length, EVENT_SPAN_INPUT | cut);
+  AddUnlessBad(address, length, EVENT_SPAN_INPUT | cut);
 }
 
 void Planner::AddBytesIn(const capture_output& output) {
@@ -271,7 +279,8 @@ void Planner::AddBytesIn(const capture_output& output) {
   }
   const uint64_t length = call_.args[output.len_arg];
   const uint16_t cut = length > output.size ? EVENT_SPAN_TRUNCATED : 0;
-  AddPlain(call_.args[output.arg], std::min<uint64_t>(length, output.size), EVENT_SPAN_INPUT | cut);
+  AddUnlessBad(call_.args[output.arg], std::min<uint64_t>(length, output.size),
+               EVENT_SPAN_INPUT | cut);
 }
 
 // The kinds that are one span, as long as arguments and result say.
@@ -300,14 +309,6 @@ uint64_t Planner::LengthOf(const capture_output& output) const {
     default:
       return 0;
   }
-}
-
-// A call that failed may have done so because this is no memory: then it wrote nothing.
-void Planner::AddPlain(uint64_t address, uint64_t length, uint16_t flags) {
-  if (call_.result < 0 && length != 0 && (!Readable(address) || !Readable(address + length - 1))) {
-    return;
-  }
-  AddSpan(address, length, flags);
 }
 
 bool Planner::AddOutput(const capture_output& output) {
@@ -347,7 +348,7 @@ bool Planner::AddOutput(const capture_output& output) {
       AddBytesIn(output);
       return false;
     default:
-      AddPlain(address, LengthOf(output));
+      AddUnlessBad(address, LengthOf(output));
       return false;
   }
 }

@@ -2,8 +2,10 @@
 // command. An ioctl that is not listed has the size that its number encodes: listed are those whose
 // numbers encode nothing, or lie, or that write through a pointer inside their structure (refused).
 #include <asm/ioctls.h>
+#include <linux/btrfs.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <linux/fscrypt.h>
 #include <linux/fsverity.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
@@ -25,7 +27,7 @@ namespace {
 constexpr auto kInject = Policy::kInject;
 constexpr auto kSuppress = Policy::kSuppress;
 constexpr auto kRefuse = Policy::kRefuse;
-constexpr uint32_t kTermios = 36;   // the kernel's, smaller than glibc's
+constexpr uint32_t kTermios = 36;  // the kernel's, smaller than glibc's
 constexpr uint32_t kOldTermio = 18;
 
 constexpr CommandSize Ioctl(uint64_t command, uint32_t size, std::string_view name,
@@ -91,6 +93,11 @@ constexpr CommandSize kTerminal[] = {
     Told(Ioctl(TIOCGETD, 4, "TIOCGETD")),
     Ioctl(TIOCSETD, 0, "TIOCSETD"),
     Told(Ioctl(TIOCGRS485, sizeof(serial_rs485), "TIOCGRS485")),
+    Ioctl(TIOCSRS485, sizeof(serial_rs485), "TIOCSRS485"),  // answers with what it made of it
+    Told(Ioctl(TIOCSERGETLSR, 4, "TIOCSERGETLSR")),
+    Told(Ioctl(TIOCSERGWILD, 4, "TIOCSERGWILD")),
+    Told(Ioctl(TCGETX, 16, "TCGETX")),
+    Ioctl(TIOCMIWAIT, 0, "TIOCMIWAIT", kInject),
     Ioctl(TIOCGPTN, 4, "TIOCGPTN"),
     Ioctl(TIOCSPTLCK, 0, "TIOCSPTLCK"),
     Ioctl(TIOCGPTPEER, 0, "TIOCGPTPEER"),
@@ -112,6 +119,35 @@ constexpr CommandSize kAnyFile[] = {
     Ioctl(FS_IOC_SETFLAGS, 0, "FS_IOC_SETFLAGS"),
     Ioctl(FICLONE, 0, "FICLONE"),
     Ioctl(FICLONERANGE, 0, "FICLONERANGE"),
+    // Numbers that say "written by the process", or that are shorter than what they stand for.
+    Told(Ioctl(FS_IOC_GET_ENCRYPTION_PWSALT, 16, "FS_IOC_GET_ENCRYPTION_PWSALT")),
+    Told(Ioctl(FS_IOC_GET_ENCRYPTION_POLICY, sizeof(fscrypt_policy_v1),
+               "FS_IOC_GET_ENCRYPTION_POLICY")),
+    Told(Ioctl(FS_IOC_GET_ENCRYPTION_POLICY_EX, sizeof(fscrypt_get_policy_ex_arg),
+               "FS_IOC_GET_ENCRYPTION_POLICY_EX")),
+    Told(Ioctl(_IOW('f', 41, __u32), 4, "EXT4_IOC_GETSTATE")),
+    Told(Ioctl(_IOR('f', 44, __u64), 24, "EXT4_IOC_GETFSUUID")),
+    // The argument is not looked at, and often no address.
+    Refused(Ioctl(FIFREEZE, 0, "FIFREEZE")),
+    Refused(Ioctl(FITHAW, 0, "FITHAW")),
+    // Answers through pointers, or of any length.
+    Refused(Ioctl(_IOWR('f', 16, char[96]), 0, "PAGEMAP_SCAN")),
+    Refused(Ioctl(_IOWR('f', 17, char[104]), 0, "PROCMAP_QUERY")),
+    Refused(Ioctl(_IOWR('f', 42, char[32]), 0, "EXT4_IOC_GET_ES_CACHE")),
+    Refused(Ioctl(BTRFS_IOC_TREE_SEARCH_V2, 0, "BTRFS_IOC_TREE_SEARCH_V2")),
+    Refused(Ioctl(BTRFS_IOC_SPACE_INFO, 0, "BTRFS_IOC_SPACE_INFO")),
+    Refused(Ioctl(BTRFS_IOC_INO_PATHS, 0, "BTRFS_IOC_INO_PATHS")),
+    Refused(Ioctl(BTRFS_IOC_LOGICAL_INO, 0, "BTRFS_IOC_LOGICAL_INO")),
+    Refused(Ioctl(BTRFS_IOC_LOGICAL_INO_V2, 0, "BTRFS_IOC_LOGICAL_INO_V2")),
+    Refused(Ioctl(BTRFS_IOC_ENCODED_READ, 0, "BTRFS_IOC_ENCODED_READ")),
+    Refused(Ioctl(_IOWR('X', 38, char[32]), 0, "XFS_IOC_GETBMAP")),
+    Refused(Ioctl(_IOWR('X', 44, char[32]), 0, "XFS_IOC_GETBMAPA")),
+    Refused(Ioctl(_IOWR('X', 56, char[48]), 0, "XFS_IOC_GETBMAPX")),
+    Refused(Ioctl(_IOWR('X', 101, char[32]), 0, "XFS_IOC_FSBULKSTAT")),
+    Refused(Ioctl(_IOWR('X', 102, char[32]), 0, "XFS_IOC_FSBULKSTAT_SINGLE")),
+    Refused(Ioctl(_IOWR('X', 103, char[32]), 0, "XFS_IOC_FSINUMBERS")),
+    Refused(Ioctl(_IOR('X', 127, char[64]), 0, "XFS_IOC_BULKSTAT")),
+    Refused(Ioctl(_IOR('X', 128, char[64]), 0, "XFS_IOC_INUMBERS")),
     Refused(Ioctl(FIDEDUPERANGE, 0, "FIDEDUPERANGE")),
     Refused(Ioctl(FS_IOC_FIEMAP, 0, "FS_IOC_FIEMAP")),
     Refused(Ioctl(FS_IOC_MEASURE_VERITY, 0, "FS_IOC_MEASURE_VERITY")),
@@ -234,7 +270,10 @@ constexpr CommandSize kPrctl[] = {
     Prctl(0x53564d41, 0, "PR_SET_VMA"),
     Prctl(0x59616d61, 0, "PR_SET_PTRACER"),
     Told(Prctl(0x41555856, COMMAND_RESULT, "PR_GET_AUXV")),
-    // arch_prctl
+    // arch_prctl. A second vDSO would tell the time without a system call.
+    Refused(Prctl(0x2001, 0, "ARCH_MAP_VDSO_X32")),
+    Refused(Prctl(0x2002, 0, "ARCH_MAP_VDSO_32")),
+    Refused(Prctl(0x2003, 0, "ARCH_MAP_VDSO_64")),
     Prctl(0x1001, 0, "ARCH_SET_GS"),
     Prctl(0x1002, 0, "ARCH_SET_FS"),
     Told(Prctl(0x1003, 8, "ARCH_GET_FS")),
@@ -285,7 +324,8 @@ constexpr CommandSize kSystemV[] = {
     Msg(13, sizeof(msqid_ds), "MSG_STAT_ANY"),
 };
 
-// Wireless extensions, private and protocol's own ioctls of network devices: pointers inside.
+// Wireless extensions, private and protocol's own ioctls of network devices: pointers inside. The
+// keyboard, fonts and switching of virtual consoles: the same, and they belong to the host.
 void AddRefusedRanges(std::vector<CommandSize>& all) {
   const auto add = [&](uint32_t first, uint32_t last, std::string_view name) {
     for (uint32_t command = first; command <= last; ++command) {
@@ -295,6 +335,8 @@ void AddRefusedRanges(std::vector<CommandSize>& all) {
   add(SIOCPROTOPRIVATE, SIOCPROTOPRIVATE + 15, "SIOCPROTOPRIVATE");
   add(SIOCDEVPRIVATE, SIOCDEVPRIVATE + 15, "SIOCDEVPRIVATE");
   add(0x8b00, 0x8b3f, "SIOCIW");
+  add(0x4b2f, 0x4bff, "KD");
+  add(0x5600, 0x560f, "VT");
 }
 
 bool Before(const capture_command& a, const capture_command& b) {

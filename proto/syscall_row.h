@@ -58,6 +58,8 @@ constexpr capture_output ByArg(uint8_t arg, uint8_t len_arg, uint32_t size = 1,
 constexpr capture_output Pointee32(uint8_t arg, uint8_t len_arg, uint32_t most) {
   return Output(OUT_POINTEE32, arg, len_arg, most, WHEN_SUCCESS);
 }
+inline constexpr uint32_t kAnySize =
+    0xffffffff;  // for `most`: what is too large ends the recording
 constexpr capture_output Iovec(uint8_t arg, uint8_t len_arg) {
   return Output(OUT_IOVEC, arg, len_arg, 0, WHEN_POSITIVE);
 }

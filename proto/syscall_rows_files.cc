@@ -1,4 +1,7 @@
-// Rows of the syscall table: paths, descriptors, metadata. See proto/syscall_row.h for the notation.
+// Rows of the syscall table: paths, descriptors, metadata. See proto/syscall_row.h for the
+// notation.
+
+#include <fcntl.h>
 
 #include "proto/syscall_row.h"
 
@@ -21,8 +24,10 @@ constexpr SyscallRow kRows[] = {
     Row(2, "open", {Path(), OpenFlags(), Mode()}).Execute().MayBlock(),
     Row(85, "creat", {Path(), Mode()}).Execute().MayBlock(),
     Row(257, "openat", {DirFd(), Path(), OpenFlags(), Mode()}).Execute().MayBlock(),
-    Row(437, "openat2", {DirFd(), Path(), Buffer("how"), Size()}).Execute().MayBlock().Out(
-        Output(OUT_BYTES_IN, 2, 3, 24, WHEN_ALWAYS)),
+    Row(437, "openat2", {DirFd(), Path(), Buffer("how"), Size()})
+        .Execute()
+        .MayBlock()
+        .Out(Output(OUT_BYTES_IN, 2, 3, 24, WHEN_ALWAYS)),
     Row(3, "close", {Fd()}).Execute(),
     Row(436, "close_range", {Unsigned("first"), Unsigned("last"), Flags()}).Execute(),
     Row(32, "dup", {Fd()}).Execute().File(0),
@@ -65,8 +70,7 @@ constexpr SyscallRow kRows[] = {
         .Rule(0, FileRule::kPosition),
     Row(76, "truncate", {Path(), Int("length")}).Execute(),
     Row(77, "ftruncate", {Fd(), Int("length")}).Rule(0, FileRule::kWrite),
-    Row(285, "fallocate", {Fd(), Hex("mode"), Int("offset"), Int("len")})
-        .Rule(0, FileRule::kWrite),
+    Row(285, "fallocate", {Fd(), Hex("mode"), Int("offset"), Int("len")}).Rule(0, FileRule::kWrite),
     Row(74, "fsync", {Fd()}).Suppress().File(0).MayBlock().Note(kDurability),
     Row(75, "fdatasync", {Fd()}).Suppress().File(0).MayBlock().Note(kDurability),
     Row(162, "sync").Suppress().MayBlock().Note(kDurability),
@@ -83,8 +87,10 @@ constexpr SyscallRow kRows[] = {
 
     // Metadata that is read.
     Row(4, "stat", {Path(), Pointer("st")}).Inject().Out(Fixed(1, 144)).Note(kMetadata),
-    Row(5, "fstat", {Fd(), Pointer("st")}).Rule(0, FileRule::kStatus).Out(Fixed(1, 144)).Note(
-        kMetadata),
+    Row(5, "fstat", {Fd(), Pointer("st")})
+        .Rule(0, FileRule::kStatus)
+        .Out(Fixed(1, 144))
+        .Note(kMetadata),
     Row(6, "lstat", {Path(), Pointer("st")}).Inject().Out(Fixed(1, 144)).Note(kMetadata),
     Row(262, "newfstatat", {DirFd(), Path(), Pointer("st"), AtFlags()})
         .Inject()
@@ -111,16 +117,20 @@ constexpr SyscallRow kRows[] = {
         .Rule(0, FileRule::kStatus)
         .Out(Result(1))
         .Note(kListing),
-    Row(191, "getxattr", {Path(), Path("name"), Buffer("value"), Size()}).Inject().Out(
-        ResultCapped(2, 3)),
-    Row(192, "lgetxattr", {Path(), Path("name"), Buffer("value"), Size()}).Inject().Out(
-        ResultCapped(2, 3)),
-    Row(193, "fgetxattr", {Fd(), Path("name"), Buffer("value"), Size()}).Inject().Out(
-        ResultCapped(2, 3)),
+    Row(191, "getxattr", {Path(), Path("name"), Buffer("value"), Size()})
+        .Inject()
+        .Out(ResultCapped(2, 3)),
+    Row(192, "lgetxattr", {Path(), Path("name"), Buffer("value"), Size()})
+        .Inject()
+        .Out(ResultCapped(2, 3)),
+    Row(193, "fgetxattr", {Fd(), Path("name"), Buffer("value"), Size()})
+        .Inject()
+        .Out(ResultCapped(2, 3)),
     Row(194, "listxattr", {Path(), Buffer("list"), Size()}).Inject().Out(ResultCapped(1, 2)),
     Row(195, "llistxattr", {Path(), Buffer("list"), Size()}).Inject().Out(ResultCapped(1, 2)),
     Row(196, "flistxattr", {Fd(), Buffer("list"), Size()}).Inject().Out(ResultCapped(1, 2)),
-    Row(464, "getxattrat", {DirFd(), Path(), AtFlags(), Path("name"), Pointer("args"), Size("usize")})
+    Row(464, "getxattrat",
+        {DirFd(), Path(), AtFlags(), Path("name"), Pointer("args"), Size("usize")})
         .Refuse("the value's address is inside a structure; nothing uses it yet"),
     Row(465, "listxattrat", {DirFd(), Path(), AtFlags(), Buffer("list"), Size()})
         .Inject()
@@ -130,10 +140,10 @@ constexpr SyscallRow kRows[] = {
         .Out(ByArg(2, 3)),
     Row(303, "name_to_handle_at",
         {DirFd(), Path(), Pointer("handle"), Word32("mount_id"), AtFlags()})
-        .Refuse(kHandle)
-        .Out({Fixed(2, 8, WHEN_ALWAYS), Fixed(3, 4)}),
-    Row(304, "open_by_handle_at", {Fd("mount_fd"), Pointer("handle"), OpenFlags()})
-        .Refuse(kHandle),
+        .Inject()
+        .Out({Fixed(2, 8 + MAX_HANDLE_SZ, WHEN_ALWAYS), Fixed(3, 8, WHEN_ALWAYS)})
+        .Note("the handle and the id are those of the source; to open a handle is refused"),
+    Row(304, "open_by_handle_at", {Fd("mount_fd"), Pointer("handle"), OpenFlags()}).Refuse(kHandle),
 
     // Metadata and names that are written.
     Row(80, "chdir", {Path()}).Execute(),
@@ -142,14 +152,14 @@ constexpr SyscallRow kRows[] = {
     Row(95, "umask", {Mode("mask")}).Execute(),
     Row(82, "rename", {Path("from"), Path("to")}).Execute(),
     Row(264, "renameat", {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to")}).Execute(),
-    Row(316, "renameat2",
-        {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), Flags()}).Execute(),
+    Row(316, "renameat2", {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), Flags()})
+        .Execute(),
     Row(83, "mkdir", {Path(), Mode()}).Execute(),
     Row(258, "mkdirat", {DirFd(), Path(), Mode()}).Execute(),
     Row(84, "rmdir", {Path()}).Execute(),
     Row(86, "link", {Path("from"), Path("to")}).Execute(),
-    Row(265, "linkat",
-        {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), AtFlags()}).Execute(),
+    Row(265, "linkat", {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), AtFlags()})
+        .Execute(),
     Row(87, "unlink", {Path()}).Execute(),
     Row(263, "unlinkat", {DirFd(), Path(), AtFlags()}).Execute(),
     Row(88, "symlink", {Path("target"), Path("link")}).Execute(),
@@ -175,7 +185,8 @@ constexpr SyscallRow kRows[] = {
     Row(198, "lremovexattr", {Path(), Path("name")}).Execute(),
     Row(199, "fremovexattr", {Fd(), Path("name")}).Execute(),
     Row(463, "setxattrat",
-        {DirFd(), Path(), AtFlags(), Path("name"), Pointer("args"), Size("usize")}).Execute(),
+        {DirFd(), Path(), AtFlags(), Path("name"), Pointer("args"), Size("usize")})
+        .Execute(),
     Row(466, "removexattrat", {DirFd(), Path(), AtFlags(), Path("name")}).Execute(),
     Row(469, "file_setattr", {DirFd(), Path(), Pointer("attr"), Size("usize"), AtFlags()})
         .Execute(),
@@ -186,20 +197,20 @@ constexpr SyscallRow kRows[] = {
     Row(166, "umount2", {Path("target"), Flags()}).Refuse(kMounts),
     Row(155, "pivot_root", {Path("new_root"), Path("put_old")}).Refuse(kMounts),
     Row(428, "open_tree", {DirFd(), Path(), Flags()}).Refuse(kMounts),
-    Row(467, "open_tree_attr", {DirFd(), Path(), Flags(), Pointer("attr"), Size()})
+    Row(467, "open_tree_attr", {DirFd(), Path(), Flags(), Pointer("attr"), Size()}).Refuse(kMounts),
+    Row(429, "move_mount", {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), Flags()})
         .Refuse(kMounts),
-    Row(429, "move_mount",
-        {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), Flags()}).Refuse(kMounts),
     Row(430, "fsopen", {Path("fsname"), Flags()}).Refuse(kMounts),
     Row(431, "fsconfig", {Fd(), Int("cmd"), Path("key"), Pointer("value"), Int("aux")})
         .Refuse(kMounts),
     Row(432, "fsmount", {Fd(), Flags(), Hex("attr_flags")}).Refuse(kMounts),
     Row(433, "fspick", {DirFd(), Path(), Flags()}).Refuse(kMounts),
-    Row(442, "mount_setattr", {DirFd(), Path(), Flags(), Pointer("attr"), Size()})
-        .Refuse(kMounts),
+    Row(442, "mount_setattr", {DirFd(), Path(), Flags(), Pointer("attr"), Size()}).Refuse(kMounts),
+    // How much it wrote is the first word of it: the rest of the buffer may never have been
+    // touched.
     Row(457, "statmount", {Pointer("request"), Pointer("buf"), Size(), Flags()})
         .Inject()
-        .Out(ByArg(1, 2)),
+        .Out({Fixed(1, 8), Pointee32(1, 1, kAnySize)}),
     Row(458, "listmount", {Pointer("request"), Pointer("ids"), Size("count"), Flags()})
         .Inject()
         .Out(Result(1, 8)),

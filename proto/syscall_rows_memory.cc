@@ -1,5 +1,5 @@
-// Rows of the syscall table: mappings, System V objects, message queues. See proto/syscall_row.h for
-// the notation.
+// Rows of the syscall table: mappings, System V objects, message queues. See proto/syscall_row.h
+// for the notation.
 #include <mqueue.h>
 
 #include "proto/syscall_row.h"
@@ -37,8 +37,7 @@ constexpr SyscallRow kRows[] = {
               "by itself"),
     Maps(Row(440, "process_madvise",
              {Fd("pidfd"), As("iov", ArgKind::kIovec), Size("vlen"), Advice(), Flags()})),
-    Maps(Row(216, "remap_file_pages",
-             {Address(), Size(), Protection(), Size("pgoff"), Flags()})),
+    Maps(Row(216, "remap_file_pages", {Address(), Size(), Protection(), Size("pgoff"), Flags()})),
     Maps(Row(462, "mseal", {Address(), Size("length"), Flags()})),
     Row(453, "map_shadow_stack", {Address(), Size(), Flags()})
         .Refuse("shadow stacks are not in a checkpoint"),
@@ -53,21 +52,24 @@ constexpr SyscallRow kRows[] = {
     Row(152, "munlockall").Execute(),
     Row(27, "mincore", {Address(), Size("length"), Pointer("vec")})
         .Inject()
-        .Out(Output(OUT_PAGES, 2, 1, 0, WHEN_SUCCESS)),
+        .Out(Output(OUT_PAGES, 2, 1, 0, WHEN_ALWAYS)),
     Row(448, "process_mrelease", {Fd("pidfd"), Flags()}).Inject(),
 
     // Placement.
     Row(237, "mbind",
         {Address(), Size("length"), Int("mode"), Pointer("nodemask"), Unsigned("maxnode"), Flags()})
-        .Execute(),
-    Row(238, "set_mempolicy", {Int("mode"), Pointer("nodemask"), Unsigned("maxnode")}).Execute(),
+        .Inject()
+        .Note(kPlacement),
+    Row(238, "set_mempolicy", {Int("mode"), Pointer("nodemask"), Unsigned("maxnode")})
+        .Inject()
+        .Note(kPlacement),
     Row(239, "get_mempolicy",
         {Word32("mode"), Pointer("nodemask"), Unsigned("maxnode"), Address(), Flags()})
         .Inject()
         .Out({Fixed(0, 4), FdSet(1, 2)}),
-    Row(450, "set_mempolicy_home_node",
-        {Address(), Size("length"), Unsigned("home_node"), Flags()})
-        .Execute(),
+    Row(450, "set_mempolicy_home_node", {Address(), Size("length"), Unsigned("home_node"), Flags()})
+        .Inject()
+        .Note(kPlacement),
     Row(256, "migrate_pages",
         {Int("pid"), Unsigned("maxnode"), Pointer("old_nodes"), Pointer("new_nodes")})
         .Inject()

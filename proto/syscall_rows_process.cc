@@ -19,33 +19,35 @@ constexpr Argument WaitFlags() { return As("options", ArgKind::kWaitFlags); }
 constexpr Argument FutexOp() { return As("op", ArgKind::kFutexOperation); }
 
 constexpr Builder Births(Builder row) {
-  return row.Execute().Code(Irregular::kClone).Note("with the logged task id");
+  return row.Execute().MayBlock().Code(Irregular::kClone).Note("with the logged task id");
 }
 constexpr Builder Sends(Builder row) {
   return row.Suppress().Code(Irregular::kSignal).Note(kDelivered);
 }
-constexpr Builder Futex(Builder row) {
-  return row.Inject().MayBlock().Code(Irregular::kFutex);
-}
+constexpr Builder Futex(Builder row) { return row.Inject().Code(Irregular::kFutex); }
 constexpr Builder Schedules(Builder row) { return row.Execute().ChangesScheduling().Note(kSerial); }
 
 constexpr SyscallRow kRows[] = {
-    // Birth and death.
+    // Birth and death. vfork waits for the child's exec, exec for the end of the other threads. A
+    // clone that fails late has written the number of its pidfd.
     Births(Row(56, "clone",
                {As("flags", ArgKind::kCloneFlags), Pointer("stack"), Word32("parent_tid"),
                 Word32("child_tid"), Hex("tls")}))
-        .Out(Output(OUT_CLONE, 0, 0, 0, WHEN_SUCCESS))
+        .Out(Output(OUT_CLONE, 0, 0, 0, WHEN_ALWAYS))
         .RefuseBits(0, kNewNamespaces),
     Births(Row(435, "clone3", {Pointer("args"), Size()}))
-        .Out(Output(OUT_CLONE3, 0, 1, 0, WHEN_SUCCESS)),
+        .Out(Output(OUT_CLONE3, 0, 1, 0, WHEN_ALWAYS))
+        .Note("with the logged task id; new namespaces are refused, as for clone"),
     Births(Row(57, "fork")),
     Births(Row(58, "vfork")),
     Row(59, "execve", {Path(), Pointer("argv"), Pointer("envp")})
         .Execute()
+        .MayBlock()
         .Code(Irregular::kExec),
     Row(322, "execveat",
         {DirFd(), Path(), Pointer("argv"), Pointer("envp"), As("flags", ArgKind::kAtFlags)})
         .Execute()
+        .MayBlock()
         .Code(Irregular::kExec),
     Row(60, "exit", {Int("status")}).Execute().NeverReturns().Code(Irregular::kExit),
     Row(231, "exit_group", {Int("status")}).Execute().NeverReturns().Code(Irregular::kExit),
@@ -54,12 +56,12 @@ constexpr SyscallRow kRows[] = {
         .MayBlock()
         .Code(Irregular::kWait)
         .Out({Fixed(1, 4, WHEN_POSITIVE), Fixed(3, 144, WHEN_POSITIVE)}),
-    Row(247, "waitid",
-        {Int("idtype"), Pid("id"), Pointer("info"), WaitFlags(), Pointer("rusage")})
+    Row(247, "waitid", {Int("idtype"), Pid("id"), Pointer("info"), WaitFlags(), Pointer("rusage")})
         .Execute()
         .MayBlock()
         .Code(Irregular::kWait)
-        .Out({Fixed(2, 128), Fixed(4, 144)}),
+        .Out({Fixed(2, 128, WHEN_ALWAYS), Fixed(4, 144)})
+        .Note("on an error it clears the info"),
     Row(434, "pidfd_open", {Pid(), Flags()}).Execute(),
     Row(438, "pidfd_getfd", {Fd("pidfd"), Fd("targetfd"), Flags()}).Execute(),
     Row(272, "unshare", {As("flags", ArgKind::kCloneFlags)})
@@ -81,18 +83,19 @@ constexpr SyscallRow kRows[] = {
     Futex(Row(202, "futex",
               {Word32("uaddr"), FutexOp(), Unsigned("val"), Hex("timeout"), Word32("uaddr2"),
                Unsigned("val3")}))
+        .MayBlock()
         .Out(Output(OUT_FUTEX, 0, 1, 0, WHEN_ALWAYS)),
     Futex(Row(449, "futex_waitv",
-              {Pointer("waiters"), Size("nr"), Flags(), Timespec("timeout"), Clock()})),
+              {Pointer("waiters"), Size("nr"), Flags(), Timespec("timeout"), Clock()}))
+        .MayBlock(),
     Futex(Row(454, "futex_wake", {Word32("uaddr"), Hex("mask"), Int("nr"), Flags()})),
-    Futex(Row(455, "futex_wait",
-              {Word32("uaddr"), Unsigned("val"), Hex("mask"), Flags(), Timespec("timeout"),
-               Clock()})),
+    Futex(
+        Row(455, "futex_wait",
+            {Word32("uaddr"), Unsigned("val"), Hex("mask"), Flags(), Timespec("timeout"), Clock()}))
+        .MayBlock(),
     Futex(Row(456, "futex_requeue",
               {Pointer("waiters"), Flags(), Int("nr_wake"), Int("nr_requeue")})),
-    Row(158, "arch_prctl", {Hex("op"), Hex("addr")})
-        .Execute()
-        .Out(ByCommand(OUT_PRCTL, 1, 0)),
+    Row(158, "arch_prctl", {Hex("op"), Hex("addr")}).Execute().Out(ByCommand(OUT_PRCTL, 1, 0)),
     Row(205, "set_thread_area", {Pointer("desc")}).Refuse("does not exist on x86-64"),
     Row(211, "get_thread_area", {Pointer("desc")}).Refuse("does not exist on x86-64"),
     Row(154, "modify_ldt", {Int("func"), Pointer("ptr"), Size("bytecount")})
@@ -131,7 +134,8 @@ constexpr SyscallRow kRows[] = {
         .Inject()
         .MayBlock()
         .Code(Irregular::kRestart)
-        .Note("arguments and outputs are those of the call that was interrupted"),
+        .Note("goes on with the call that was interrupted: arguments and outputs are those of that "
+              "one"),
 
     // Identity.
     Row(39, "getpid").Inject(),
@@ -183,11 +187,11 @@ constexpr SyscallRow kRows[] = {
     Row(446, "landlock_restrict_self", {Fd(), Flags()}).Execute(),
     Row(459, "lsm_get_self_attr", {Unsigned("attr"), Pointer("ctx"), Word32("size"), Flags()})
         .Inject()
-        .Out({Pointee32(1, 2, 65536), Fixed(2, 4, WHEN_ALWAYS)}),
+        .Out({Pointee32(1, 2, kAnySize), Fixed(2, 4, WHEN_ALWAYS)}),
     Row(460, "lsm_set_self_attr", {Unsigned("attr"), Pointer("ctx"), Size(), Flags()}).Execute(),
     Row(461, "lsm_list_modules", {Pointer("ids"), Word32("size"), Flags()})
         .Inject()
-        .Out({Pointee32(0, 1, 4096), Fixed(1, 4, WHEN_ALWAYS)}),
+        .Out({Pointee32(0, 1, kAnySize), Fixed(1, 4, WHEN_ALWAYS)}),
 
     // Limits and priorities.
     Row(97, "getrlimit", {Int("resource"), Pointer("rlim")}).Inject().Out(Fixed(1, 16)),
@@ -206,7 +210,9 @@ constexpr SyscallRow kRows[] = {
     Schedules(Row(142, "sched_setparam", {Pid(), Pointer("param")})),
     Schedules(Row(144, "sched_setscheduler", {Pid(), Int("policy"), Pointer("param")})),
     Schedules(Row(203, "sched_setaffinity", {Pid(), Size(), Pointer("mask")})),
-    Schedules(Row(314, "sched_setattr", {Pid(), Pointer("attr"), Flags()})),
+    // Tells the size that it knows, if it is given a larger one.
+    Schedules(Row(314, "sched_setattr", {Pid(), Pointer("attr"), Flags()}))
+        .Out(Fixed(1, 4, WHEN_ALWAYS)),
     Row(143, "sched_getparam", {Pid(), Pointer("param")}).Inject().Out(Fixed(1, 4)),
     Row(145, "sched_getscheduler", {Pid()}).Inject(),
     Row(146, "sched_get_priority_max", {Int("policy")}).Inject(),

@@ -27,8 +27,10 @@ constexpr SyscallRow kRows[] = {
     Row(100, "times", {Pointer("buf")}).Inject().Out(Fixed(0, 32)),
     Row(228, "clock_gettime", {Clock(), Timespec("tp")}).Inject().Out(Fixed(1, 16)),
     Row(229, "clock_getres", {Clock(), Timespec("res")}).Inject().Out(Fixed(1, 16)),
-    Row(159, "adjtimex", {Pointer("timex")}).Inject().Out(Fixed(0, sizeof(timex))).Note(
-        kHostClock),
+    Row(159, "adjtimex", {Pointer("timex")})
+        .Inject()
+        .Out(Fixed(0, sizeof(timex), WHEN_ALWAYS))
+        .Note(kHostClock),
     Row(305, "clock_adjtime", {Clock(), Pointer("timex")})
         .Inject()
         .Out(Fixed(1, sizeof(timex)))
@@ -55,7 +57,7 @@ constexpr SyscallRow kRows[] = {
         .Note(kTimer),
     Row(222, "timer_create", {Clock(), Pointer("event"), Word32("id")})
         .Execute()
-        .Out(Fixed(2, 4))
+        .Out(Fixed(2, 4, WHEN_ALWAYS))
         .Note("with the logged id"),
     Row(223, "timer_settime", {Int("id"), Flags(), Pointer("new"), Pointer("old")})
         .Suppress()
@@ -83,9 +85,9 @@ constexpr SyscallRow kRows[] = {
 
     // What the rest of the host has to do with.
     Row(321, "bpf", {Int("cmd"), Pointer("attr"), Size()}).Refuse(kObserver),
-    Row(298, "perf_event_open",
-        {Pointer("attr"), Int("pid"), Int("cpu"), Fd("group_fd"), Flags()})
-        .Refuse(kObserver),
+    Row(298, "perf_event_open", {Pointer("attr"), Int("pid"), Int("cpu"), Fd("group_fd"), Flags()})
+        .Refuse(kObserver)
+        .Out(Fixed(0, 8, WHEN_ALWAYS)),
     Row(335, "uretprobe").Refuse(kObserver),
     Row(336, "uprobe").Refuse(kObserver),
     Row(212, "lookup_dcookie", {Hex("cookie"), Buffer(), Size("len")})

@@ -181,9 +181,10 @@ std::string_view Name(Policy policy) {
 
 std::string_view Name(fd_class file) {
   static constexpr std::array<std::string_view, FD_CLASS_COUNT> kNames = {
-      "none",    "bad",    "file",    "foreign", "socket", "unix",  "unix-outside", "pipe",
-      "pipe-outside", "tty", "null",  "random",  "device", "eventfd", "timerfd",    "signalfd",
-      "epoll",   "inotify", "memory", "pidfd",   "mqueue", "other"};
+      "none",         "bad",     "file",         "foreign",  "socket", "unix",
+      "unix-outside", "pipe",    "pipe-outside", "tty",      "null",   "random",
+      "device",       "eventfd", "timerfd",      "signalfd", "epoll",  "inotify",
+      "memory",       "pidfd",   "mqueue",       "other"};
   return file < FD_CLASS_COUNT ? kNames[file] : "?";
 }
 
@@ -230,7 +231,9 @@ Policy PolicyFor(const SyscallRow& row, fd_class file) {
 }
 
 Policy PolicyFor(const SyscallRow& row, fd_class file, std::span<const uint64_t> args) {
-  const auto arg = [&](int8_t i) { return i >= 0 && size_t(i) < args.size() ? args[size_t(i)] : 0; };
+  const auto arg = [&](int8_t i) {
+    return i >= 0 && size_t(i) < args.size() ? args[size_t(i)] : 0;
+  };
   if (row.file_rule == FileRule::kMap && (arg(3) & CAPTURE_MAP_ANONYMOUS)) {
     file = FD_NONE;
   }

@@ -401,20 +401,21 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
     case OUT_PAGES: length = (other + 4095) / 4096; break;
     case OUT_RESULT_PLUS: length = positive + size; break;
     case OUT_CLONE:
-      if (s->args[0] & (CLONE_PIDFD | CLONE_PARENT_SETTID)) add_span(s, s->args[2], 4, 0);
-      if (s->args[0] & CLONE_CHILD_SETTID) add_span(s, s->args[3], 4, 0);
+      if (s->args[0] & (CLONE_PIDFD | CLONE_PARENT_SETTID))
+        add_unless_bad(s, s->args[2], 4, 0, result);
+      if (s->args[0] & CLONE_CHILD_SETTID) add_unless_bad(s, s->args[3], 4, 0, result);
       return 0;
     case OUT_FUTEX: return add_futex(s->args[1], address, s->args[4], result);
     case OUT_CLONE3: {
       struct user_clone_args clone = {};
       if (bpf_probe_read_user(&clone, sizeof(clone), (void *)address)) {
-        add_span(s, address, sizeof(clone), 0);
+        add_unless_bad(s, address, sizeof(clone), 0, result);
         return 0;
       }
       if (clone.flags & CLONE_NEW_NAMESPACES) return 1;
-      if (clone.flags & CLONE_PIDFD) add_span(s, clone.pidfd, 4, 0);
-      if (clone.flags & CLONE_PARENT_SETTID) add_span(s, clone.parent_tid, 4, 0);
-      if (clone.flags & CLONE_CHILD_SETTID) add_span(s, clone.child_tid, 4, 0);
+      if (clone.flags & CLONE_PIDFD) add_unless_bad(s, clone.pidfd, 4, 0, result);
+      if (clone.flags & CLONE_PARENT_SETTID) add_unless_bad(s, clone.parent_tid, 4, 0, result);
+      if (clone.flags & CLONE_CHILD_SETTID) add_unless_bad(s, clone.child_tid, 4, 0, result);
       return 0;
     }
     case OUT_IOCTL:
