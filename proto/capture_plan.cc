@@ -238,6 +238,8 @@ bool Planner::AddCommand(const capture_output& output) {
   auto command = static_cast<uint32_t>(call_.args[output.len_arg]);
   if (output.kind == OUT_IPC) {
     command &= ~kIpc64;
+  } else if (output.kind == OUT_SOCKOPT) {
+    command = static_cast<uint32_t>(call_.args[1] << 16) | (command & 0xffff);
   }
   const uint64_t address = call_.args[output.arg];
   const uint32_t size = CommandSizeOf(output.kind, command | output.size);
@@ -347,6 +349,8 @@ bool Planner::AddOutput(const capture_output& output) {
     case OUT_BYTES_IN:
       AddBytesIn(output);
       return false;
+    case OUT_SOCKOPT:
+      return AddCommand(output);
     default:
       AddUnlessBad(address, LengthOf(output));
       return false;

@@ -275,6 +275,21 @@ TEST(CapturePlan, RefusedCommands) {
   EXPECT_EQ(Plan(memory, "arch_prctl", {0x1012, 0}, 0).problem, PROBLEM_REFUSED_SYSCALL);
 }
 
+TEST(CapturePlan, SocketOptions) {
+  FakeMemory memory;
+  memory.Map(0x1000, 0x1000).Put(0x2000, uint32_t{12});
+  // TCP_ZEROCOPY_RECEIVE, and the same numbers elsewhere.
+  EXPECT_EQ(Plan(memory, "getsockopt", {3, 6, 35, 0x1000, 0x2000}, 0, FD_SOCKET).problem,
+            PROBLEM_REFUSED_SYSCALL);
+  EXPECT_THAT(Plan(memory, "getsockopt", {3, 1, 35, 0x1000, 0x2000}, 0, FD_SOCKET).spans,
+              ElementsAre(PlannedSpan{0x1000, 12}, PlannedSpan{0x2000, 4}));
+  EXPECT_EQ(Plan(memory, "setsockopt", {3, 0, 64, 0x1000, 8}, 0, FD_SOCKET).problem,
+            PROBLEM_REFUSED_SYSCALL);
+  EXPECT_EQ(Plan(memory, "getsockopt", {3, 0, 64, 0x1000, 0x2000}, 0, FD_SOCKET).problem,
+            PROBLEM_NONE);
+  EXPECT_EQ(Plan(memory, "setsockopt", {3, 6, 35, 0x1000, 8}, 0, FD_SOCKET).problem, PROBLEM_NONE);
+}
+
 TEST(CapturePlan, Ifconf) {
   FakeMemory memory;
   memory.Map(0x2000, 0x1000);

@@ -33,6 +33,7 @@ enum output_kind {
   OUT_CLONE = 19,        /* clone: args[2] and args[3], as far as the flags in args[0] say */
   OUT_PAGES = 20,        /* one byte for each page that args[len_arg] bytes begin */
   OUT_RESULT_PLUS = 21,  /* as many as the result says and `size` more (msgrcv's type) */
+  OUT_SOCKOPT = 22,     /* by level and option (args[1], args[2]): only what is refused */
   OUT_KIND_COUNT
 };
 
@@ -81,8 +82,9 @@ struct capture_row {
 
 /* Bytes behind a command's argument; sorted by (kind, command) for nobody: the program hashes. */
 struct capture_command {
-  ev_u32 kind; /* OUT_IOCTL, OUT_FCNTL, OUT_PRCTL, OUT_IPC */
-  ev_u32 command; /* args[len_arg], or-ed with the output's `size`: which of the System V calls */
+  ev_u32 kind; /* OUT_IOCTL, OUT_FCNTL, OUT_PRCTL, OUT_IPC, OUT_SOCKOPT */
+  ev_u32 command; /* args[len_arg] (OUT_SOCKOPT: the level in the upper half), or-ed with the output's
+                     `size`: which of the System V calls; setsockopt or getsockopt */
 };
 #define COMMAND_REFUSE 0xffffffffu /* instead of a size: ends the recording when it succeeds */
 #define COMMAND_IFCONF 0xfffffffeu /* struct ifconf, and the ifc_len bytes behind its pointer */

@@ -291,6 +291,27 @@ constexpr CommandSize kPrctl[] = {
     Told(Prctl(0x5005, 8, "ARCH_SHSTK_STATUS")),
 };
 
+constexpr CommandSize Option(uint32_t level, uint32_t option, std::string_view name) {
+  return {{OUT_SOCKOPT, level << 16 | option}, COMMAND_REFUSE, name, kRefuse};
+}
+constexpr CommandSize Set(CommandSize command) {
+  command.key.command |= rows::kSetsockoptTag;
+  return command;
+}
+
+// They write somewhere else than to optval, or more than optlen says. From headers that do not mix.
+constexpr CommandSize kSocketOptions[] = {
+    Option(1, 26, "SO_GET_FILTER"),  // its optlen counts instructions
+    Option(6, 35, "TCP_ZEROCOPY_RECEIVE"),
+    Option(284, 4, "MPTCP_FULL_INFO"),
+    Option(0, 129, "EBT_SO_GET_ENTRIES"),
+    Option(0, 131, "EBT_SO_GET_INIT_ENTRIES"),
+    Set(Option(0, 64, "IPT_SO_SET_REPLACE")),  // the old counters
+    Set(Option(0, 96, "ARPT_SO_SET_REPLACE")),
+    Set(Option(0, 128, "EBT_SO_SET_ENTRIES")),
+    Set(Option(41, 64, "IP6T_SO_SET_REPLACE")),
+};
+
 constexpr CommandSize kSystemV[] = {
     Sem(IPC_RMID, 0, "IPC_RMID"),
     Sem(IPC_SET, 0, "IPC_SET"),
@@ -348,7 +369,8 @@ std::vector<CommandSize> AllCommands() {
   for (const std::span<const CommandSize> group :
        {std::span<const CommandSize>(kTerminal), std::span<const CommandSize>(kAnyFile),
         std::span<const CommandSize>(kNetwork), std::span<const CommandSize>(kFcntl),
-        std::span<const CommandSize>(kPrctl), std::span<const CommandSize>(kSystemV)}) {
+        std::span<const CommandSize>(kPrctl), std::span<const CommandSize>(kSocketOptions),
+        std::span<const CommandSize>(kSystemV)}) {
     all.insert(all.end(), group.begin(), group.end());
   }
   AddRefusedRanges(all);

@@ -160,8 +160,9 @@ std::string OutputText(const SyscallRow& row, const capture_output& output) {
   return text;
 }
 
+// Or no output at all.
 bool IsInput(const capture_output& output) {
-  return output.kind == OUT_PATH || output.kind == OUT_BYTES_IN;
+  return output.kind == OUT_PATH || output.kind == OUT_BYTES_IN || output.kind == OUT_SOCKOPT;
 }
 
 std::string OutputsText(const SyscallRow& row) {
@@ -261,6 +262,8 @@ std::string_view CallOf(const CommandSize& command) {
       return "ioctl";
     case OUT_FCNTL:
       return "fcntl";
+    case OUT_SOCKOPT:
+      return (command.key.command & rows::kSetsockoptTag) != 0 ? "setsockopt" : "getsockopt";
     case OUT_PRCTL:
       return command.name.starts_with("ARCH_") ? "arch_prctl" : "prctl";
     default:
@@ -301,7 +304,8 @@ void RenderCommands(std::ostream& text) {
       ++i;
     }
     const bool system_v = first.key.kind == OUT_IPC;
-    const uint32_t mask = system_v ? 0xffff : 0xffffffff;
+    const bool socket = first.key.kind == OUT_SOCKOPT;  // level and option
+    const uint32_t mask = system_v ? 0xffff : socket ? ~rows::kSetsockoptTag : 0xffffffff;
     text << "| " << CallOf(first) << " | " << first.name << " | " << Hex(first.key.command & mask);
     if (&commands[i] != &first) {
       text << "-" << Hex(commands[i].key.command & mask);

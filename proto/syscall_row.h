@@ -80,6 +80,7 @@ constexpr capture_output DataIn(uint8_t arg, uint8_t len_arg) {
 inline constexpr uint32_t kSemctlTag = 0x10000;
 inline constexpr uint32_t kShmctlTag = 0x20000;
 inline constexpr uint32_t kMsgctlTag = 0x30000;
+inline constexpr uint32_t kSetsockoptTag = 0x80000000;
 
 // ---- rows ----
 

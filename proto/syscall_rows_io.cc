@@ -109,10 +109,11 @@ constexpr SyscallRow kRows[] = {
     Row(54, "setsockopt", {Fd(), Int("level"), Int("optname"), Buffer("optval"), Size("optlen")})
         .Execute()
         .File(0)
-        .Out(Output(OUT_BYTES_IN, 3, 4, 64, WHEN_ALWAYS)),
+        .Out({ByCommand(OUT_SOCKOPT, 3, 2, kSetsockoptTag),
+              Output(OUT_BYTES_IN, 3, 4, 64, WHEN_ALWAYS)}),
     Row(55, "getsockopt", {Fd(), Int("level"), Int("optname"), Buffer("optval"), Word32("optlen")})
         .Rule(0, FileRule::kStatus)
-        .Out({Pointee32(3, 4, kAnySize), Fixed(4, 4, WHEN_ALWAYS)}),
+        .Out({ByCommand(OUT_SOCKOPT, 3, 2), Pointee32(3, 4, kAnySize), Fixed(4, 4, WHEN_ALWAYS)}),
 
     // Waiting. poll and select tell the events also when they were interrupted.
     Waits(Row(7, "poll", {PollFds(), Size("nfds"), Int("timeout")}))

@@ -242,11 +242,14 @@ Policy PolicyFor(const SyscallRow& row, fd_class file, std::span<const uint64_t>
   }
   const Policy policy = PolicyFor(row, file);
   for (const capture_output& output : std::span(row.outputs).first(row.output_count)) {
-    if (output.kind < OUT_IOCTL || output.kind > OUT_IPC || policy != Policy::kExecute) {
+    auto command = static_cast<uint32_t>(arg(static_cast<int8_t>(output.len_arg)));
+    if (output.kind == OUT_SOCKOPT) {
+      command = static_cast<uint32_t>(arg(1) << 16) | (command & 0xffff);
+    } else if (output.kind < OUT_IOCTL || output.kind > OUT_IPC) {
       continue;
     }
-    const auto command = static_cast<uint32_t>(arg(static_cast<int8_t>(output.len_arg)));
-    if (const CommandSize* found = FindCommand({output.kind, command | output.size})) {
+    const CommandSize* found = FindCommand({output.kind, command | output.size});
+    if (found != nullptr && (policy == Policy::kExecute || found->policy == Policy::kRefuse)) {
       return found->policy;
     }
   }

@@ -294,6 +294,9 @@ TEST(SyscallTable, PolicyByArguments) {
       {"ioctl", FD_SOCKET, {}, Policy::kExecute},                 //
       {"fcntl", FD_SOCKET, {0, 3}, Policy::kInject},              // F_GETFL
       {"fcntl", FD_SOCKET, {0, 4}, Policy::kExecute},             // F_SETFL
+      {"getsockopt", FD_SOCKET, {0, 6, 35}, Policy::kRefuse},     // TCP_ZEROCOPY_RECEIVE
+      {"getsockopt", FD_SOCKET, {0, 6, 11}, Policy::kInject},     // TCP_INFO
+      {"setsockopt", FD_SOCKET, {0, 6, 1}, Policy::kExecute},     // TCP_NODELAY
       {"prctl", FD_NONE, {26, 1}, Policy::kRefuse},               // PR_SET_TSC
       {"arch_prctl", FD_NONE, {0x2003}, Policy::kRefuse},         // ARCH_MAP_VDSO_64
       {"mmap", FD_SOCKET, {0, 1, 1, 0x22, 3}, Policy::kExecute},  // anonymous

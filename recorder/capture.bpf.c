@@ -421,8 +421,10 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
     case OUT_IOCTL:
     case OUT_FCNTL:
     case OUT_PRCTL:
+    case OUT_SOCKOPT:
     case OUT_IPC: {
       u32 command = other;
+      if (kind == OUT_SOCKOPT) command = s->args[1] << 16 | (u16)other;
       if (kind == OUT_IPC) command &= ~IPC_64;
       u32 found = command_size(kind, command | size);
       if (found == COMMAND_REFUSE) return 1;
