@@ -18,6 +18,8 @@
 char LICENSE[] SEC("license") = "GPL";
 
 #define EINTR 4
+#define ENOSYS 38
+#define NR_RT_SIGRETURN 15
 #define FIRST_RESTART (-516)
 #define LAST_RESTART (-512)
 #define IPC_64 0x100
@@ -670,6 +672,9 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret) {
   if (!s) return 0;
   u32 tid = mark->tid;
   u64 number = regs->orig_ax;
+  /* rt_sigreturn has put back the registers of what was interrupted, and -1 here. A call of the
+   * number -1 looks the same, but for its result. */
+  if ((s64)number == -1 && ret != -ENOSYS) number = NR_RT_SIGRETURN;
   if (task->thread_info.status & TS_COMPAT) {
     end_with(PROBLEM_COMPAT_SYSCALL, tid, number, 0);
     return 0;
@@ -871,22 +876,24 @@ int BPF_PROG(on_signal, int signal, struct kernel_siginfo *info, struct k_sigact
   drain_clocks(mark);
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
   u64 original = BPF_CORE_READ(regs, orig_ax);
-  u64 args[EVENT_MAX_ARGS] = {BPF_CORE_READ(regs, ip), (s64)original < 0,
-                              (u64)BPF_CORE_READ(action, sa.sa_handler),
-                              BPF_CORE_READ(action, sa.sa_flags), BPF_CORE_READ(regs, ax),
-                              original};
-  struct event_frame head = {.kind = EVENT_SIGNAL,
+  s->args[0] = BPF_CORE_READ(regs, ip);
+  s->args[1] = (s64)original < 0;
+  s->args[2] = (u64)BPF_CORE_READ(action, sa.sa_handler);
+  s->args[3] = BPF_CORE_READ(action, sa.sa_flags);
+  s->args[4] = BPF_CORE_READ(regs, ax);
+  s->args[5] = original;
+  struct event_span span = {.length = 48};
+  u32 spans = sizeof(struct event_frame) + sizeof(s->args), data = spans + sizeof(span);
+  struct event_frame head = {.size = data + span.length,
+                             .kind = EVENT_SIGNAL,
                              .number = signal,
                              .tid = mark->tid,
                              .arg_count = EVENT_MAX_ARGS,
                              .span_count = 1};
-  struct event_span span = {.length = 48};
-  head.size = sizeof(head) + sizeof(args) + sizeof(span) + 48;
-  __builtin_memcpy(s->frame, &head, sizeof(head));
-  __builtin_memcpy(s->frame + sizeof(head), args, sizeof(args));
-  __builtin_memcpy(s->frame + sizeof(head) + sizeof(args), &span, sizeof(span));
-  bpf_probe_read_kernel(s->frame + sizeof(head) + sizeof(args) + sizeof(span), 48, info);
-  if (put_frame(s, sizeof(head) + sizeof(args) + sizeof(span) + 48))
+  write_head(s, &head, EVENT_MAX_ARGS); /* clang 14 drops the stores of a memcpy() here */
+  *(struct event_span *)(s->frame + spans) = span;
+  bpf_probe_read_kernel(s->frame + data, 48, info);
+  if (put_frame(s, data + 48))
     events++;
   else
     state = CAPTURE_ENDED;
