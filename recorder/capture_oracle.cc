@@ -2,21 +2,27 @@
 //
 //   capture_oracle [--verbose] PROGRAM [ARGUMENT...]
 //
-// Runs the program in a pid namespace of its own under two observers at once: the recorder, and
-// ptrace with a comparison of the process's whole writable memory before and after each of its
-// system calls. Whatever has changed must lie in a span of the event, with the bytes that are there
-// now. Slow and exact. A call during which another task of the same memory ran cannot be compared
-// and is counted as skipped; so are calls that change the mappings themselves.
+// Runs the program on one CPU, in pid, IPC and mount namespaces of its own, under two observers at
+// once: the recorder, and ptrace with a comparison of the process's whole private memory before and
+// after each of its system calls. Whatever has changed must lie in an output span of an event that
+// was logged meanwhile by a task with that memory, with the bytes that are there now. Slow and exact.
 //
-// The last line is JSON: {"program":..,"calls":..,"compared":..,"skipped":..,"unexplained":..,
-// "events":..,"exit":..}; the exit code is 0 if nothing is unexplained and the program ended with 0
-// (or 77, which a probe says that is not possible here).
+// Not compared (counted as skipped) are calls during which another task with the same memory ran its
+// own instructions, and those that change the mappings themselves. A false answer of this program is
+// mended here, by rule and with its reason, never by a list of probes.
+//
+// The last line is JSON; `unexplained` and `wrong` count ranges, `missing` calls without an event,
+// `unmatched` events without a call, `gaps` what is wrong with the log itself. The exit code is 0 if
+// these are 0, no problem ended the recording, and the program ended with 0 (or 77: a probe that says
+// it is not possible here).
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
+#include <sys/mount.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -37,111 +43,40 @@
 #include "proto/event_frame.h"
 #include "proto/syscall_table.h"
 #include "recorder/capture.h"
+#include "recorder/oracle_memory.h"
 
 namespace migrate {
 namespace {
 
+constexpr uint64_t kShownComplaints = 20;
 bool g_verbose = false;
 
-// ---- memory ----
-
-struct Range {
-  uint64_t begin = 0;
-  uint64_t end = 0;
-};
-
-struct Region {
-  uint64_t begin = 0;
-  std::vector<std::byte> bytes;
-};
-using Snapshot = std::vector<Region>;
-
-// Private and writable: shared memory may change at any time.
-Snapshot TakeSnapshot(int pid) {
-  Snapshot snapshot;
-  std::ifstream maps("/proc/" + std::to_string(pid) + "/maps");
-  std::string line;
-  while (std::getline(maps, line)) {
-    uint64_t begin = 0;
-    uint64_t end = 0;
-    std::array<char, 5> mode{};
-    if (sscanf(line.c_str(), "%" SCNx64 "-%" SCNx64 " %4s", &begin, &end, mode.data()) != 3 ||
-        mode[0] != 'r' || mode[1] != 'w' || mode[3] != 'p') {
-      continue;
-    }
-    Region region{begin, std::vector<std::byte>(end - begin)};
-    iovec to{region.bytes.data(), region.bytes.size()};
-    iovec from{reinterpret_cast<void*>(begin), region.bytes.size()};
-    const ssize_t got = process_vm_readv(pid, &to, 1, &from, 1, 0);
-    if (got > 0) {
-      region.bytes.resize(static_cast<size_t>(got));
-      snapshot.push_back(std::move(region));
-    }
-  }
-  return snapshot;
-}
-
-// Bytes that differ, where both snapshots have memory.
-std::vector<Range> Difference(const Snapshot& before, const Snapshot& after) {
-  std::vector<Range> ranges;
-  for (const Region& now : after) {
-    for (const Region& then : before) {
-      const uint64_t begin = std::max(now.begin, then.begin);
-      const uint64_t end =
-          std::min(now.begin + now.bytes.size(), then.begin + then.bytes.size());
-      if (begin >= end) {
-        continue;
-      }
-      const std::byte* a = then.bytes.data() + (begin - then.begin);
-      const std::byte* b = now.bytes.data() + (begin - now.begin);
-      const uint64_t size = end - begin;
-      if (memcmp(a, b, size) == 0) {
-        continue;
-      }
-      for (uint64_t at = 0; at < size; at++) {
-        if (a[at] == b[at]) {
-          continue;
-        }
-        if (!ranges.empty() && ranges.back().end == begin + at) {
-          ranges.back().end++;
-        } else {
-          ranges.push_back({begin + at, begin + at + 1});
-        }
-      }
-    }
-  }
-  return ranges;
-}
-
-std::optional<std::byte> ByteAt(const Snapshot& snapshot, uint64_t address) {
-  for (const Region& region : snapshot) {
-    if (address >= region.begin && address < region.begin + region.bytes.size()) {
-      return region.bytes[address - region.begin];
-    }
-  }
-  return std::nullopt;
-}
-
-// ---- the traced program ----
-
 struct Task {
-  int process = 0;  // tgid
   uint32_t tid = 0;  // in its namespace
+  int memory = 0;    // the same number: the same address space
   bool in_call = false;
   bool skip = false;  // somebody else with this memory ran since the call began
   long number = -1;
-  std::array<uint64_t, EVENT_MAX_ARGS> args{};
-  Snapshot before;
-  std::optional<Range> rseq;
+  uint64_t entry_lsn = 0;
+  MemorySnapshot before;
 };
 
-// A call as ptrace has seen it; compared when its event has come.
-struct Seen {
-  long number = -1;
+struct LoggedSpan {
+  uint64_t address = 0;
+  std::vector<std::byte> bytes;
+
+  uint64_t end() const { return address + bytes.size(); }
+};
+
+// An event of the log, as long as a call may need it.
+struct LoggedCall {
+  uint64_t lsn = 0;
+  uint32_t tid = 0;
+  long number = 0;
   int64_t result = 0;
-  bool skip = false;
-  std::vector<Range> changed;
-  Snapshot after;
+  bool first = false;  // of its task: the call may have begun before it was traced, as fork did
+  std::array<uint64_t, EVENT_MAX_ARGS> args{};
+  std::vector<LoggedSpan> spans;
 };
 
 struct Totals {
@@ -149,38 +84,41 @@ struct Totals {
   uint64_t compared = 0;
   uint64_t skipped = 0;
   uint64_t unexplained = 0;
-  uint64_t wrong_bytes = 0;
-  uint64_t missing_events = 0;
+  uint64_t wrong = 0;
+  uint64_t missing = 0;
+  uint64_t unmatched = 0;
+  uint64_t gaps = 0;
+  uint64_t complaints = 0;
 };
 
 bool ChangesMappings(long number) {
-  static const std::set<long> calls = {SYS_mmap,   SYS_munmap, SYS_mremap, SYS_brk,
+  static const std::set<long> calls = {SYS_mmap,  SYS_munmap, SYS_mremap,   SYS_brk,
                                        SYS_madvise, SYS_execve, SYS_execveat, SYS_shmat,
-                                       SYS_shmdt,  SYS_remap_file_pages, SYS_exit,
-                                       SYS_exit_group, SYS_rt_sigreturn, SYS_vfork};
+                                       SYS_shmdt, SYS_remap_file_pages};
   return calls.contains(number);
 }
 
-uint32_t NamespaceTid(int tid) {
+bool EndsTask(long number) { return number == SYS_exit || number == SYS_exit_group; }
+
+// A field of /proc/TID/status, its last number; 0 if there is none.
+uint32_t StatusNumber(int tid, std::string_view name) {
   std::ifstream status("/proc/" + std::to_string(tid) + "/status");
   std::string line;
   while (std::getline(status, line)) {
-    if (line.starts_with("NSpid:")) {
+    if (line.starts_with(name)) {
       return static_cast<uint32_t>(std::stoul(line.substr(line.rfind('\t') + 1)));
     }
   }
   return 0;
 }
 
-int ProcessOf(int tid) {
-  std::ifstream status("/proc/" + std::to_string(tid) + "/status");
+// Whether a task is on its way through the kernel, neither stopped nor asleep.
+bool IsRunnable(int tid) {
+  std::ifstream stat("/proc/" + std::to_string(tid) + "/stat");
   std::string line;
-  while (std::getline(status, line)) {
-    if (line.starts_with("Tgid:")) {
-      return std::stoi(line.substr(line.rfind('\t') + 1));
-    }
-  }
-  return tid;
+  std::getline(stat, line);
+  const size_t end = line.rfind(')');
+  return end != std::string::npos && end + 2 < line.size() && line[end + 2] == 'R';
 }
 
 class Oracle {
@@ -194,142 +132,253 @@ class Oracle {
 
  private:
   void OnStop(int tid, int status);
+  void OnExec(int tid);
   void OnCallEntry(int tid, Task& task);
   void OnCallExit(int tid, Task& task);
-  void OthersRan(const Task& who, int tid);
+  void Compare(const Task& task, const LoggedCall& call, int tid);
+  void CompareRange(MemoryRange range, const MemorySnapshot& after,
+                    const std::vector<const LoggedSpan*>& spans, const LoggedCall& call);
+  void Complain(const char* what, const LoggedCall& call, const MemoryRange& range);
+  void OthersRan(const Task& who);
+  std::optional<LoggedCall> TakeEvent(const Task& task);
+  std::vector<const LoggedSpan*> SpansSince(const Task& task) const;
+  void Forget();
   void Drain();
   void OnEvent(const Event& event);
-  void Compare(const Event& event, const Seen& seen);
   Task& TaskOf(int tid);
+  int MemoryOf(int tid);
 
   Capture& capture_;
   EventAssembler assembler_;
-  std::map<int, Task> tasks_;
-  std::map<uint32_t, std::deque<Seen>> seen_;  // by tid in the namespace
-  std::map<uint32_t, std::vector<Range>> written_meanwhile_;
+  std::map<int, Task> tasks_;                             // by tid outside
+  std::deque<LoggedCall> recent_;                         // what calls under way may need
+  std::map<uint32_t, std::deque<LoggedCall>> unclaimed_;  // by tid inside: no stop has come yet
+  std::set<uint32_t> known_;                              // tids inside that had an event
+  // The kernel writes the CPU number and the like there on its way back, whatever the call. The
+  // replica's kernel does so too. Any task's: a fork inherits them.
+  std::vector<MemoryRange> rseq_areas_;
+  int next_memory_ = 1;
   Totals totals_;
   std::string problem_;
 };
 
+int Oracle::MemoryOf(int tid) {
+  for (const auto& [other, task] : tasks_) {
+    if (other != tid && syscall(SYS_kcmp, tid, other, KCMP_VM, 0, 0) == 0) {
+      return task.memory;
+    }
+  }
+  return next_memory_++;
+}
+
 Task& Oracle::TaskOf(int tid) {
   auto [it, fresh] = tasks_.try_emplace(tid);
   if (fresh) {
-    it->second.process = ProcessOf(tid);
-    it->second.tid = NamespaceTid(tid);
+    it->second.tid = StatusNumber(tid, "NSpid:");
+    it->second.memory = MemoryOf(tid);
+    OthersRan(it->second);
   }
   return it->second;
 }
 
-// `who` goes on in user mode: the memory of the others that share it is not theirs alone.
-void Oracle::OthersRan(const Task& who, int tid) {
-  for (auto& [other, task] : tasks_) {
-    if (other != tid && task.process == who.process && task.in_call) {
+// `who` goes on in user mode: memory that others share with it is not theirs alone.
+void Oracle::OthersRan(const Task& who) {
+  for (auto& [tid, task] : tasks_) {
+    if (&task != &who && task.memory == who.memory && task.in_call) {
       task.skip = true;
     }
   }
 }
 
 void Oracle::OnCallEntry(int tid, Task& task) {
+  Drain();
   user_regs_struct regs{};
   ptrace(PTRACE_GETREGS, tid, nullptr, &regs);
-  task.in_call = true;
-  task.skip = false;
   task.number = static_cast<long>(regs.orig_rax);
-  task.args = {regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8, regs.r9};
-  if (task.number == SYS_rseq) {
-    task.rseq = Range{regs.rdi, regs.rdi + 64};
+  if (EndsTask(task.number)) {
+    // The kernel clears the word that pthread_join waits for, and marks robust mutexes: the exit is
+    // executed in the replica and does the same there. It counts as running until it is gone.
+    OthersRan(task);
+    return;
   }
-  // Another task of this process that is in user mode now runs beside the call.
+  task.in_call = true;
+  task.entry_lsn = assembler_.next_lsn();
+  task.skip = ChangesMappings(task.number);
+  if (task.number == SYS_rseq) {
+    rseq_areas_.push_back({regs.rdi, regs.rdi + regs.rsi});
+  }
   for (const auto& [other, candidate] : tasks_) {
-    if (other != tid && candidate.process == task.process && !candidate.in_call) {
+    if (other != tid && candidate.memory == task.memory && !candidate.in_call) {
       task.skip = true;
     }
   }
-  task.before = ChangesMappings(task.number) || task.skip ? Snapshot() : TakeSnapshot(tid);
+  task.before = task.skip ? MemorySnapshot() : MemorySnapshot::Take(tid);
 }
 
 void Oracle::OnCallExit(int tid, Task& task) {
+  Drain();
+  totals_.calls++;
+  std::optional<LoggedCall> call = TakeEvent(task);
   user_regs_struct regs{};
   ptrace(PTRACE_GETREGS, tid, nullptr, &regs);
-  Seen seen;
-  seen.number = task.number;
-  seen.result = static_cast<int64_t>(regs.rax);
-  seen.skip = task.skip || ChangesMappings(task.number);
-  if (!seen.skip) {
-    seen.after = TakeSnapshot(tid);
-    seen.changed = Difference(task.before, seen.after);
-    if (task.rseq) {
-      std::erase_if(seen.changed, [&](const Range& range) {
-        return range.begin >= task.rseq->begin && range.end <= task.rseq->end;
-      });
+  if (!call || call->number != task.number || call->result != static_cast<int64_t>(regs.rax)) {
+    if (problem_.empty()) {
+      totals_.missing++;
+      printf("oracle: syscall %ld = %lld of task %u is not in the log (%s)\n", task.number,
+             static_cast<long long>(regs.rax), task.tid, call ? "another one is" : "none is");
     }
-    if (seen.changed.empty()) {
-      seen.after.clear();  // nothing will be looked up
+  } else {
+    // Another one may have written its results by now, and not have come to its event.
+    for (const auto& [other, candidate] : tasks_) {
+      if (other != tid && candidate.memory == task.memory && IsRunnable(other)) {
+        task.skip = true;
+      }
+    }
+    if (task.skip) {
+      totals_.skipped++;
+    } else {
+      Compare(task, *call, tid);
     }
   }
   task.in_call = false;
-  task.before.clear();
-  totals_.calls++;
-  seen_[task.tid].push_back(std::move(seen));
-  OthersRan(task, tid);
-  Drain();
+  task.before = MemorySnapshot();
+  OthersRan(task);
+  Forget();
 }
 
-void Oracle::Compare(const Event& event, const Seen& seen) {
-  if (seen.skip) {
-    totals_.skipped++;
-    return;
+// The event of the call that has just ended: the last one of its task, which is logged before ptrace
+// stops it. What is older had no stop.
+std::optional<LoggedCall> Oracle::TakeEvent(const Task& task) {
+  auto& events = unclaimed_[task.tid];
+  if (events.empty()) {
+    return std::nullopt;
   }
-  totals_.compared++;
-  const SyscallRow* row = FindSyscall(static_cast<int>(seen.number));
-  const std::string name(row == nullptr ? "?" : row->name);
-  for (const Range& range : seen.changed) {
-    for (uint64_t address = range.begin; address < range.end; address++) {
-      std::optional<std::byte> logged;
-      for (const EventSpan& span : event.spans) {
-        if (address >= span.address && address < span.address + span.bytes.size()) {
-          logged = span.bytes[address - span.address];
-        }
-      }
-      if (!logged) {
-        totals_.unexplained++;
-        printf("oracle: %s = %" PRId64 ": bytes %" PRIx64 "-%" PRIx64
-               " are not in the log (args %" PRIx64 " %" PRIx64 " %" PRIx64 " %" PRIx64 ")\n",
-               name.c_str(), seen.result, address, range.end, event.args[0], event.args[1],
-               event.args[2], event.args[3]);
-        break;
-      }
-      if (*logged != ByteAt(seen.after, address)) {
-        totals_.wrong_bytes++;
-        printf("oracle: %s = %" PRId64 ": the byte at %" PRIx64 " is logged wrong\n", name.c_str(),
-               seen.result, address);
-        break;
+  LoggedCall last = std::move(events.back());
+  events.pop_back();
+  for (const LoggedCall& older : events) {
+    if (older.first) {
+      continue;
+    }
+    totals_.unmatched++;
+    printf("oracle: event %" PRIu64 " of task %u: nobody has seen syscall %ld = %" PRId64 "\n",
+           older.lsn, older.tid, older.number, older.result);
+  }
+  events.clear();
+  return last;
+}
+
+std::vector<const LoggedSpan*> Oracle::SpansSince(const Task& task) const {
+  std::set<uint32_t> tids;
+  for (const auto& [tid, candidate] : tasks_) {
+    if (candidate.memory == task.memory) {
+      tids.insert(candidate.tid);
+    }
+  }
+  std::vector<const LoggedSpan*> spans;
+  for (const LoggedCall& call : recent_) {
+    if (call.lsn >= task.entry_lsn && tids.contains(call.tid)) {
+      for (const LoggedSpan& span : call.spans) {
+        spans.push_back(&span);
       }
     }
+  }
+  return spans;
+}
+
+void Oracle::Compare(const Task& task, const LoggedCall& call, int tid) {
+  totals_.compared++;
+  const MemorySnapshot after = MemorySnapshot::Take(tid);
+  const auto spans = SpansSince(task);
+  for (const MemoryRange& range : task.before.ChangesUntil(after)) {
+    const bool rseq = std::ranges::any_of(rseq_areas_, [&](const MemoryRange& area) {
+      return range.begin >= area.begin && range.end <= area.end;
+    });
+    if (!rseq) {
+      CompareRange(range, after, spans, call);
+    }
+  }
+}
+
+// Of several spans the last one counts.
+void Oracle::CompareRange(MemoryRange range, const MemorySnapshot& after,
+                          const std::vector<const LoggedSpan*>& spans, const LoggedCall& call) {
+  while (range.begin < range.end) {
+    const LoggedSpan* found = nullptr;
+    uint64_t end = range.end;  // of the piece that one span decides
+    for (const LoggedSpan* span : spans) {
+      if (range.begin >= span->address && range.begin < span->end()) {
+        found = span;
+        end = std::min(range.end, span->end());
+      } else if (span->address > range.begin) {
+        end = std::min(end, span->address);
+      }
+    }
+    const MemoryRange piece{range.begin, end};
+    range.begin = end;
+    if (found == nullptr) {
+      totals_.unexplained++;
+      Complain("is not in the log", call, piece);
+      continue;
+    }
+    const auto now = after.At(piece);
+    if (memcmp(now.data(), found->bytes.data() + (piece.begin - found->address), now.size()) != 0) {
+      totals_.wrong++;
+      Complain("is logged wrong", call, piece);
+    }
+  }
+}
+
+void Oracle::Complain(const char* what, const LoggedCall& call, const MemoryRange& range) {
+  if (totals_.complaints++ >= kShownComplaints && !g_verbose) {
+    return;
+  }
+  const SyscallRow* row = FindSyscall(static_cast<int>(call.number));
+  printf("oracle: %s = %" PRId64 ": %" PRIx64 "-%" PRIx64 " %s (event %" PRIu64 ", task %u, args",
+         row == nullptr ? "?" : std::string(row->name).c_str(), call.result, range.begin, range.end,
+         what, call.lsn, call.tid);
+  for (const uint64_t arg : call.args) {
+    printf(" %" PRIx64, arg);
+  }
+  printf(")\n");
+}
+
+// Events that are older than every call under way explain nothing any more.
+void Oracle::Forget() {
+  uint64_t oldest = assembler_.next_lsn();
+  for (const auto& [tid, task] : tasks_) {
+    if (task.in_call && !task.skip) {
+      oldest = std::min(oldest, task.entry_lsn);
+    }
+  }
+  while (!recent_.empty() && recent_.front().lsn < oldest) {
+    recent_.pop_front();
   }
 }
 
 void Oracle::OnEvent(const Event& event) {
   if (event.kind == EVENT_PROBLEM) {
-    problem_ = "problem " + std::to_string(event.number) + ", " + std::to_string(event.args[0]);
-    return;
+    problem_ = "problem " + std::to_string(event.number) + ", " +
+               std::to_string(static_cast<int64_t>(event.args[0])) + ", " +
+               std::to_string(static_cast<int64_t>(event.args[1]));
+  } else if (event.kind == EVENT_TASK_EXIT || event.kind == EVENT_EXEC) {
+    unclaimed_.erase(event.tid);  // killed inside a call: it returned, and no stop follows
+  } else if (event.kind == EVENT_TASK_NEW) {
+    known_.erase(static_cast<uint32_t>(event.args[0]));
   }
   if (event.kind != EVENT_SYSCALL) {
     return;
   }
-  auto& queue = seen_[event.tid];
-  // ptrace and the recorder see the same calls in the same order; the first ones of a task may be
-  // older than the tracing.
-  if (queue.empty() || queue.front().number != event.number) {
-    totals_.missing_events++;
-    if (g_verbose) {
-      printf("oracle: event of %d in task %u without a stop\n", event.number, event.tid);
+  LoggedCall call{event.lsn, event.tid, event.number, event.result, false, event.args, {}};
+  for (const EventSpan& span : event.spans) {
+    if ((span.flags & EVENT_SPAN_INPUT) == 0) {
+      call.spans.push_back({span.address, {span.bytes.begin(), span.bytes.end()}});
     }
-    return;
   }
-  const Seen seen = std::move(queue.front());
-  queue.pop_front();
-  Compare(event, seen);
+  call.first = known_.insert(event.tid).second;
+  LoggedCall copy = call;
+  copy.spans.clear();
+  unclaimed_[event.tid].push_back(std::move(copy));
+  recent_.push_back(std::move(call));
 }
 
 void Oracle::Drain() {
@@ -339,21 +388,43 @@ void Oracle::Drain() {
     if (parsed.status != FrameStatus::kFrame) {
       return MakeError(ErrorCode::kDataLoss, std::string(parsed.reason));
     }
-    if (assembler_.Add(event) == EventAssembler::Status::kEvent) {
+    const auto status = assembler_.Add(event);
+    if (status == EventAssembler::Status::kCorrupt) {
+      return MakeError(ErrorCode::kDataLoss, std::string(assembler_.reason()));
+    }
+    if (status == EventAssembler::Status::kEvent) {
       OnEvent(event);
     }
     return {};
   });
   if (!consumed) {
+    totals_.gaps++;
     problem_ = consumed.error().message;
   }
 }
 
-void Oracle::OnStop(int tid, int status) {
+// Another program, with memory of its own; the thread that asked for it is the leader now.
+void Oracle::OnExec(int tid) {
+  unsigned long former = 0;
+  ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &former);
+  tasks_.erase(static_cast<int>(former));
+  tasks_.erase(tid);
   Task& task = TaskOf(tid);
+  task.in_call = true;  // its exit stop is still to come
+  task.skip = true;
+  task.number = SYS_execve;
+}
+
+void Oracle::OnStop(int tid, int status) {
   const int signal = WSTOPSIG(status);
   const int event = status >> 16;
   long deliver = 0;
+  if (event == PTRACE_EVENT_EXEC) {
+    OnExec(tid);
+    ptrace(PTRACE_SYSCALL, tid, nullptr, 0);
+    return;
+  }
+  Task& task = TaskOf(tid);
   if (signal == (SIGTRAP | 0x80)) {
     if (task.in_call) {
       OnCallExit(tid, task);
@@ -365,15 +436,9 @@ void Oracle::OnStop(int tid, int status) {
       ptrace(PTRACE_LISTEN, tid, nullptr, nullptr);
       return;
     }
-  } else if (event == PTRACE_EVENT_EXEC) {
-    tasks_.erase(tid);
-    Task& fresh = TaskOf(tid);
-    fresh.in_call = true;  // its exit stop is still to come
-    fresh.skip = true;
-    fresh.number = SYS_execve;
   } else if (event == 0) {
     deliver = signal;
-    OthersRan(task, tid);
+    OthersRan(task);
   }
   ptrace(PTRACE_SYSCALL, tid, nullptr, deliver);
 }
@@ -384,7 +449,7 @@ int Oracle::Run(int init) {
     int status = 0;
     const int tid = waitpid(-1, &status, __WALL);
     if (tid < 0) {
-      return exit_status;
+      break;
     }
     if (WIFSTOPPED(status)) {
       OnStop(tid, status);
@@ -395,6 +460,12 @@ int Oracle::Run(int init) {
       exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
   }
+  Drain();
+  const CaptureStats stats = capture_.stats();
+  totals_.gaps += assembler_.pending() ? 1 : 0;
+  totals_.gaps += stats.events == assembler_.next_lsn() ? 0 : 1;
+  totals_.gaps += stats.lost;
+  return exit_status;
 }
 
 // ---- start ----
@@ -402,7 +473,9 @@ int Oracle::Run(int init) {
 // Process 1 of a namespace ignores signals that it has no handler for, so the program is its child.
 [[noreturn]] void BeInit(int go, char** program) {
   char byte = 0;
-  if (read(go, &byte, 1) != 1) {
+  if (mount("none", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, nullptr) != 0 ||
+      read(go, &byte, 1) != 1) {
     _exit(126);
   }
   const pid_t child = fork();
@@ -428,6 +501,65 @@ int Fail(const std::string& what) {
   return 2;
 }
 
+// As a container is recorded; stops also are ten times as fast as between CPUs.
+void StayOnThisCpu() {
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  CPU_SET(sched_getcpu(), &set);
+  sched_setaffinity(0, sizeof(set), &set);
+}
+
+// Also as a container is recorded: the recording program counts on not being interrupted by another
+// task that it records. Fails outside the root CPU cgroup of a kernel with RT_GROUP_SCHED.
+bool NeverPreempt(int init) {
+  sched_param lowest{};
+  lowest.sched_priority = 1;
+  return sched_setscheduler(init, SCHED_FIFO, &lowest) == 0 &&
+         sched_setscheduler(0, SCHED_FIFO, &lowest) == 0;
+}
+
+int StartInit(int go, char** program) {
+  clone_args arguments{};
+  arguments.flags = CLONE_NEWPID | CLONE_NEWNS | CLONE_NEWIPC;
+  arguments.exit_signal = SIGCHLD;
+  const auto init = static_cast<int>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
+  if (init == 0) {
+    BeInit(go, program);
+  }
+  return init;
+}
+
+Result<std::unique_ptr<Capture>> LoadCapture(int init) {
+  const auto rows = CaptureRows();
+  CaptureOptions options;
+  options.init_pid = init;
+  options.rows = rows;
+  options.log_own_copies = true;
+  for (const CommandSize& command : CommandSizes()) {
+    options.commands.push_back({command.key, command.size});
+  }
+  auto capture = TRY(Capture::Load(options));
+  TRY(capture->Attach());
+  return capture;
+}
+
+int Report(const char* program, const Totals& totals, const CaptureStats& stats,
+           const std::string& problem, int exit_status) {
+  if (!problem.empty()) {
+    printf("oracle: the recording ended: %s\n", problem.c_str());
+  }
+  printf("{\"program\":\"%s\",\"calls\":%" PRIu64 ",\"compared\":%" PRIu64 ",\"skipped\":%" PRIu64
+         ",\"unexplained\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"missing\":%" PRIu64
+         ",\"unmatched\":%" PRIu64 ",\"events\":%" PRIu64 ",\"gaps\":%" PRIu64
+         ",\"problem\":%s,\"exit\":%d}\n",
+         program, totals.calls, totals.compared, totals.skipped, totals.unexplained, totals.wrong,
+         totals.missing, totals.unmatched, stats.events, totals.gaps,
+         problem.empty() ? "false" : "true", exit_status);
+  const bool explained = totals.unexplained + totals.wrong + totals.missing + totals.unmatched +
+                                 totals.gaps == 0 && problem.empty();
+  return explained && (exit_status == 0 || exit_status == 77) ? 0 : 1;
+}
+
 int Main(int argc, char** argv) {
   int first = 1;
   if (first < argc && std::string_view(argv[first]) == "--verbose") {
@@ -437,36 +569,23 @@ int Main(int argc, char** argv) {
   if (first >= argc) {
     return Fail("usage: capture_oracle [--verbose] PROGRAM [ARGUMENT...]");
   }
+  StayOnThisCpu();
   std::array<int, 2> go{};
   if (pipe2(go.data(), O_CLOEXEC) != 0) {
     return Fail("pipe");
   }
-  clone_args arguments{};
-  arguments.flags = CLONE_NEWPID;
-  arguments.exit_signal = SIGCHLD;
-  const auto init = static_cast<int>(syscall(SYS_clone3, &arguments, sizeof(arguments)));
-  if (init == 0) {
-    BeInit(go[0], argv + first);
-  }
+  const int init = StartInit(go[0], argv + first);
   if (init < 0) {
     return Fail("clone: " + std::string(strerror(errno)));
   }
-  const auto rows = CaptureRows();
-  CaptureOptions options;
-  options.init_pid = init;
-  options.rows = rows;
-  options.log_own_copies = true;
-  for (const CommandSize& command : CommandSizes()) {
-    options.commands.push_back({command.key, command.size});
-  }
-  auto capture = Capture::Load(options);
+  auto capture = LoadCapture(init);
   if (!capture) {
     kill(init, SIGKILL);
     return Fail(capture.error().message);
   }
-  if (auto attached = (*capture)->Attach(); !attached) {
+  if (!NeverPreempt(init)) {
     kill(init, SIGKILL);
-    return Fail(attached.error().message);
+    return Fail("SCHED_FIFO: " + std::string(strerror(errno)));
   }
   constexpr long kOptions = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
                             PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
@@ -481,20 +600,7 @@ int Main(int argc, char** argv) {
   }
   Oracle oracle(**capture);
   const int exit_status = oracle.Run(init);
-  const Totals& totals = oracle.totals();
-  const CaptureStats stats = (*capture)->stats();
-  if (!oracle.problem().empty()) {
-    printf("oracle: the recording ended: %s\n", oracle.problem().c_str());
-  }
-  printf("{\"program\":\"%s\",\"calls\":%" PRIu64 ",\"compared\":%" PRIu64 ",\"skipped\":%" PRIu64
-         ",\"unexplained\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"unmatched\":%" PRIu64
-         ",\"events\":%" PRIu64 ",\"lost\":%" PRIu64 ",\"problem\":%s,\"exit\":%d}\n",
-         argv[first], totals.calls, totals.compared, totals.skipped, totals.unexplained,
-         totals.wrong_bytes, totals.missing_events, stats.events, stats.lost,
-         oracle.problem().empty() ? "false" : "true", exit_status);
-  const bool explained = totals.unexplained == 0 && totals.wrong_bytes == 0 && stats.lost == 0 &&
-                         oracle.problem().empty();
-  return explained && (exit_status == 0 || exit_status == 77) ? 0 : 1;
+  return Report(argv[first], oracle.totals(), (*capture)->stats(), oracle.problem(), exit_status);
 }
 
 }  // namespace
