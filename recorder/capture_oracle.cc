@@ -7,8 +7,9 @@
 // after each of its system calls. Whatever has changed must lie in an output span of an event that
 // was logged meanwhile by a task with that memory, with the bytes that are there now. Slow and exact.
 //
-// Not compared (counted as skipped) are calls during which another task with the same memory ran its
-// own instructions, and those that change the mappings themselves. A false answer of this program is
+// Of the tasks with the same memory one runs at a time, until it sleeps or its call ends. Not compared
+// (counted as skipped) are calls that slept while another one ran its own instructions, and those that
+// change the mappings themselves. A false answer of this program is
 // mended here, by rule and with its reason, never by a list of probes.
 //
 // The last line is JSON; `unexplained` and `wrong` count ranges, `missing` calls without an event,
@@ -54,6 +55,9 @@ bool g_verbose = false;
 struct Task {
   uint32_t tid = 0;  // in its namespace
   int memory = 0;    // the same number: the same address space
+  bool active = false;  // runs, alone of those with its memory
+  bool held = false;    // stopped, and waits for its turn
+  long signal = 0;      // that it gets then
   bool in_call = false;
   bool skip = false;  // somebody else with this memory ran since the call began
   long number = -1;
@@ -112,13 +116,13 @@ uint32_t StatusNumber(int tid, std::string_view name) {
   return 0;
 }
 
-// Whether a task is on its way through the kernel, neither stopped nor asleep.
-bool IsRunnable(int tid) {
+// The letter of /proc/TID/stat: R runs, t is stopped for the tracer, others sleep or are gone.
+char StateOf(int tid) {
   std::ifstream stat("/proc/" + std::to_string(tid) + "/stat");
   std::string line;
   std::getline(stat, line);
   const size_t end = line.rfind(')');
-  return end != std::string::npos && end + 2 < line.size() && line[end + 2] == 'R';
+  return end == std::string::npos || end + 2 >= line.size() ? 'X' : line[end + 2];
 }
 
 class Oracle {
@@ -132,6 +136,11 @@ class Oracle {
 
  private:
   void OnStop(int tid, int status);
+  void OnEnd(int tid);
+  void RunAlone(int tid, Task& task, long signal);
+  void PassTurn(int memory);
+  void PassTurnsOfSleepers();
+  void AwaitOthersInCalls(const Task& who);
   void OnExec(int tid);
   void OnCallEntry(int tid, Task& task);
   void OnCallExit(int tid, Task& task);
@@ -151,6 +160,7 @@ class Oracle {
   Capture& capture_;
   EventAssembler assembler_;
   std::map<int, Task> tasks_;                             // by tid outside
+  std::deque<int> held_;                                  // in the order of their turns
   std::deque<LoggedCall> recent_;                         // what calls under way may need
   std::map<uint32_t, std::deque<LoggedCall>> unclaimed_;  // by tid inside: no stop has come yet
   std::set<uint32_t> known_;                              // tids inside that had an event
@@ -176,7 +186,6 @@ Task& Oracle::TaskOf(int tid) {
   if (fresh) {
     it->second.tid = StatusNumber(tid, "NSpid:");
     it->second.memory = MemoryOf(tid);
-    OthersRan(it->second);
   }
   return it->second;
 }
@@ -198,7 +207,6 @@ void Oracle::OnCallEntry(int tid, Task& task) {
   if (EndsTask(task.number)) {
     // The kernel clears the word that pthread_join waits for, and marks robust mutexes: the exit is
     // executed in the replica and does the same there. It counts as running until it is gone.
-    OthersRan(task);
     return;
   }
   task.in_call = true;
@@ -208,7 +216,8 @@ void Oracle::OnCallEntry(int tid, Task& task) {
     rseq_areas_.push_back({regs.rdi, regs.rdi + regs.rsi});
   }
   for (const auto& [other, candidate] : tasks_) {
-    if (other != tid && candidate.memory == task.memory && !candidate.in_call) {
+    const bool runs = !candidate.in_call && !candidate.held;  // has slept in a page fault
+    if (other != tid && candidate.memory == task.memory && runs) {
       task.skip = true;
     }
   }
@@ -216,6 +225,7 @@ void Oracle::OnCallEntry(int tid, Task& task) {
 }
 
 void Oracle::OnCallExit(int tid, Task& task) {
+  AwaitOthersInCalls(task);
   Drain();
   totals_.calls++;
   std::optional<LoggedCall> call = TakeEvent(task);
@@ -228,12 +238,6 @@ void Oracle::OnCallExit(int tid, Task& task) {
              static_cast<long long>(regs.rax), task.tid, call ? "another one is" : "none is");
     }
   } else {
-    // Another one may have written its results by now, and not have come to its event.
-    for (const auto& [other, candidate] : tasks_) {
-      if (other != tid && candidate.memory == task.memory && IsRunnable(other)) {
-        task.skip = true;
-      }
-    }
     if (task.skip) {
       totals_.skipped++;
     } else {
@@ -242,7 +246,6 @@ void Oracle::OnCallExit(int tid, Task& task) {
   }
   task.in_call = false;
   task.before = MemorySnapshot();
-  OthersRan(task);
   Forget();
 }
 
@@ -403,59 +406,131 @@ void Oracle::Drain() {
   }
 }
 
+// ---- who runs ----
+
+// Into user mode, now or when it is its turn.
+void Oracle::RunAlone(int tid, Task& task, long signal) {
+  task.active = false;
+  task.held = true;
+  task.signal = signal;
+  held_.push_back(tid);
+  PassTurn(task.memory);
+}
+
+void Oracle::PassTurn(int memory) {
+  for (const auto& [tid, task] : tasks_) {
+    if (task.memory == memory && task.active) {
+      return;
+    }
+  }
+  for (auto next = held_.begin(); next != held_.end(); ++next) {
+    const auto found = tasks_.find(*next);
+    if (found == tasks_.end() || found->second.memory != memory || !found->second.held) {
+      continue;
+    }
+    Task& task = found->second;
+    task.held = false;
+    task.active = true;
+    OthersRan(task);
+    ptrace(PTRACE_SYSCALL, found->first, nullptr, task.signal);
+    held_.erase(next);
+    return;
+  }
+}
+
+void Oracle::PassTurnsOfSleepers() {
+  for (auto& [tid, task] : tasks_) {
+    if (!task.active) {
+      continue;
+    }
+    const char state = StateOf(tid);
+    if (state != 'R' && state != 't') {
+      task.active = false;
+      PassTurn(task.memory);
+    }
+  }
+}
+
+// One that has been woken is on its way to its stop, and may be writing its results.
+void Oracle::AwaitOthersInCalls(const Task& who) {
+  for (const auto& [tid, task] : tasks_) {
+    while (&task != &who && task.memory == who.memory && task.in_call && StateOf(tid) == 'R') {
+      sched_yield();
+    }
+  }
+}
+
+// ---- stops ----
+
 // Another program, with memory of its own; the thread that asked for it is the leader now.
 void Oracle::OnExec(int tid) {
   unsigned long former = 0;
   ptrace(PTRACE_GETEVENTMSG, tid, nullptr, &former);
-  tasks_.erase(static_cast<int>(former));
-  tasks_.erase(tid);
+  OnEnd(static_cast<int>(former));
+  OnEnd(tid);
   Task& task = TaskOf(tid);
+  task.active = true;
   task.in_call = true;  // its exit stop is still to come
   task.skip = true;
   task.number = SYS_execve;
 }
 
+void Oracle::OnEnd(int tid) {
+  const auto found = tasks_.find(tid);
+  if (found == tasks_.end()) {
+    return;
+  }
+  const int memory = found->second.memory;
+  tasks_.erase(found);
+  std::erase(held_, tid);
+  PassTurn(memory);
+}
+
 void Oracle::OnStop(int tid, int status) {
   const int signal = WSTOPSIG(status);
   const int event = status >> 16;
-  long deliver = 0;
   if (event == PTRACE_EVENT_EXEC) {
     OnExec(tid);
     ptrace(PTRACE_SYSCALL, tid, nullptr, 0);
     return;
   }
   Task& task = TaskOf(tid);
-  if (signal == (SIGTRAP | 0x80)) {
-    if (task.in_call) {
-      OnCallExit(tid, task);
-    } else {
-      OnCallEntry(tid, task);
-    }
-  } else if (event == PTRACE_EVENT_STOP) {
-    if (signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU) {
-      ptrace(PTRACE_LISTEN, tid, nullptr, nullptr);
-      return;
-    }
-  } else if (event == 0) {
-    deliver = signal;
-    OthersRan(task);
+  if (signal == (SIGTRAP | 0x80) && task.in_call) {
+    OnCallExit(tid, task);
+    RunAlone(tid, task, 0);
+  } else if (signal == (SIGTRAP | 0x80)) {
+    OnCallEntry(tid, task);
+    ptrace(PTRACE_SYSCALL, tid, nullptr, 0);
+  } else if (event == PTRACE_EVENT_STOP && (signal == SIGSTOP || signal == SIGTSTP ||
+                                            signal == SIGTTIN || signal == SIGTTOU)) {
+    task.active = false;
+    ptrace(PTRACE_LISTEN, tid, nullptr, nullptr);
+    PassTurn(task.memory);
+  } else if (event == 0 || event == PTRACE_EVENT_STOP) {
+    RunAlone(tid, task, event == 0 ? signal : 0);
+  } else {
+    ptrace(PTRACE_SYSCALL, tid, nullptr, 0);  // inside fork and the like
   }
-  ptrace(PTRACE_SYSCALL, tid, nullptr, deliver);
 }
 
 int Oracle::Run(int init) {
   int exit_status = -1;
   for (;;) {
     int status = 0;
-    const int tid = waitpid(-1, &status, __WALL);
+    const int tid = waitpid(-1, &status, held_.empty() ? __WALL : __WALL | WNOHANG);
     if (tid < 0) {
       break;
+    }
+    if (tid == 0) {
+      PassTurnsOfSleepers();
+      sched_yield();
+      continue;
     }
     if (WIFSTOPPED(status)) {
       OnStop(tid, status);
       continue;
     }
-    tasks_.erase(tid);
+    OnEnd(tid);
     if (tid == init) {
       exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
