@@ -41,10 +41,16 @@ class Memory {
     if (bytes_.empty() || address < kMemoryAt || address > end || to.size() > end - address) {
       return false;
     }
-    for (std::size_t at = (address - kMemoryAt) % bytes_.size(); !to.empty(); at = 0) {
-      const std::size_t length = std::min(bytes_.size() - at, to.size());
-      std::memcpy(to.data(), bytes_.data() + at, length);
-      to = to.subspan(length);
+    // One round, then what there is twice as often each time: a large span is many pages.
+    const std::size_t at = (address - kMemoryAt) % bytes_.size();
+    std::size_t done = std::min(bytes_.size() - at, to.size());
+    std::memcpy(to.data(), bytes_.data() + at, done);
+    const std::size_t rest = std::min(at, to.size() - done);
+    std::memcpy(to.data() + done, bytes_.data(), rest);
+    for (done += rest; done < to.size();) {
+      const std::size_t length = std::min(done, to.size() - done);
+      std::memcpy(to.data() + done, to.data(), length);
+      done += length;
     }
     return true;
   }
