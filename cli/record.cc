@@ -172,7 +172,9 @@ ExitCode RunRecord(const Client& client, const RecordCommand& command,
     for (const v1::Blocker& blocker : state.blockers()) {
       std::fprintf(stderr, "%s\n", BlockerText(blocker).c_str());
     }
-    return ReportError(client, status);
+    const ExitCode code = ReportError(client, status);
+    // Once it had begun, nothing was refused: it ended before its time, and what it has is kept.
+    return code == ExitCode::kRefused && state.events() > 0 ? ExitCode::kRolledBack : code;
   }
   if (!output.json) {
     std::printf("%s%s\n", RecordingSummary(state).c_str(), state.directory().c_str());

@@ -50,6 +50,7 @@ class RecordingInspection {
       return {};
     }
     for (const Process& process : processes_) {
+      CheckState(process);
       CheckMappings(process);
     }
     CheckNamespaces();
@@ -62,6 +63,15 @@ class RecordingInspection {
   void Add(const char* code, const std::string& subject, std::string detail, std::string remedy) {
     if (reported_.insert({code, subject}).second) {
       blockers_.push_back({code, subject, std::move(detail), std::move(remedy)});
+    }
+  }
+
+  // The recorder traces every task, and the kernel lets nobody seize one that is stopped and frozen.
+  void CheckState(const Process& process) {
+    const auto status = ReadSmallFile(process.directory() / "status");
+    if (status && status->find("\nState:\tT") != std::string::npos) {
+      Add("TASK_STOPPED", process.Label(), "is stopped by a signal",
+          "continue it (kill -CONT " + std::to_string(process.pid) + "), or end it");
     }
   }
 

@@ -15,7 +15,7 @@
 namespace migrate {
 
 // Everything of InspectContainerTasks (recorder/preflight.h), so that only one of them is needed,
-// and: AIO, DEVICE (mapped), SHARED_MEMORY, OUTSIDE_SOCKET, OUTSIDE_PIPE, SHARED_PID_NAMESPACE,
+// and: TASK_STOPPED, AIO, DEVICE (mapped), SHARED_MEMORY, OUTSIDE_SOCKET, OUTSIDE_PIPE, SHARED_PID_NAMESPACE,
 // SHARED_IPC_NAMESPACE, NO_SOCKET_DIAG.
 std::vector<Blocker> InspectForRecording(int init_pid, const std::filesystem::path& cgroup);
 

@@ -121,6 +121,15 @@ TEST_F(RecordPreflightTest, OrdinaryProcessesCanBeRecorded) {
   EXPECT_THAT(Inspect({first.pid(), second.pid()}), IsEmpty());
 }
 
+TEST_F(RecordPreflightTest, AStoppedTask) {
+  const Child child([] { return true; });
+  ASSERT_TRUE(child.able());
+  kill(child.pid(), SIGSTOP);
+  siginfo_t stopped{};
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child.pid()), &stopped, WSTOPPED | WNOWAIT), 0);
+  EXPECT_THAT(Inspect({child.pid()}), ElementsAre(Field(&Blocker::code, "TASK_STOPPED")));
+}
+
 TEST_F(RecordPreflightTest, AioContext) {
   const Child child(SetUpAio);
   if (!child.able()) {

@@ -23,7 +23,7 @@ import twohosts
 
 WORKLOADS = {  # image, port, protocol, arguments of the load, options of docker run
     "redis": ("redis", 6379, "redis", [], []),
-    "nginx": ("nginx", 80, "http", ["path=/"], []),
+    "nginx": ("nginx", 80, "http", ["path=/small"], []),
     "memcached": ("memcached", 11211, "memcached", [], []),
 }
 
