@@ -9,8 +9,10 @@
  * low half of i, last. Number 0 of each round has no entry: that reading is a plain system call, so
  * that whoever drains the ring at every system call of the process loses nothing and the process
  * need not know what was drained. The reader:
- *   - reads entries [drained, head) when a task of the process returns from a system call (before
- *     that event), loses the CPU, execs or ends; `drained` is kept by the reader, 0 at first;
+ *   - reads entries [drained, head) when a task of the process loses the CPU, execs or ends, and at
+ *     a system call if a quarter of the ring has come together; `drained` is kept by the reader,
+ *     0 at first. So readings stand in the log in their own order, but possibly behind events that
+ *     followed them: whoever replays looks ahead for those of the process that it lets run;
  *   - skips i % CLOCK_RING_ENTRIES == 0 unless its sequence is i; stops in front of another entry
  *     whose sequence is not i (its task was interrupted while it wrote it: a problem);
  *   - head - drained > CLOCK_RING_ENTRIES: readings were lost, a problem;

@@ -46,8 +46,8 @@ enum event_kind {
                           rax, orig_rax; span (address 0): the kernel's siginfo, 48 bytes */
   EVENT_SWITCH = 7,    /* the task lost the CPU outside a syscall: args: its state, tid of the next
                           task of the container or 0 */
-  EVENT_CLOCKS = 8,    /* readings without a syscall since the last event of this memory; args: number
-                          of the first, how many; one or two spans: the entries of the ring
+  EVENT_CLOCKS = 8,    /* readings without a syscall since the last such event of this memory; they may
+                          have been made before events that precede it. args: number of the first, how many; one or two spans: the entries of the ring
                           (base/clock_ring.h) in order, among them those that are not in use */
   EVENT_TSC = 9,       /* rdtsc or rdtscp that was trapped: result: the reading; args: ip, aux */
   EVENT_PROBLEM = 10,  /* the recording is incomplete from here on. number: event_problem; args:

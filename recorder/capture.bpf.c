@@ -18,6 +18,7 @@
 char LICENSE[] SEC("license") = "GPL";
 
 #define EINTR 4
+#define SIGSTOP 19
 #define ENOSYS 38
 #define NR_RT_SIGRETURN 15
 #define FIRST_RESTART (-516)
@@ -50,6 +51,7 @@ ev_u64 bytes;         /* put into the ring */
 ev_u64 marked_tasks;  /* by the iterator */
 ev_u32 running_tid;   /* of the last event, for the starvation watchdog */
 ev_u64 clock_readings; /* without a system call */
+ev_s32 yields;        /* host tid of a task that is to let others run, at the end of its next call */
 ev_s32 muted;         /* host tid of a task whose calls are the recorder's; 0: none */
 
 struct {
@@ -203,15 +205,28 @@ static __always_inline u32 classify_file_system(u64 magic) {
   return FD_REPLICATED;
 }
 
+static __always_inline u32 classify_socket(struct file *file) {
+  struct socket *socket = BPF_CORE_READ(file, private_data);
+  u64 operations = (u64)BPF_CORE_READ(socket, ops);
+  if (operations != known_files[KNOWN_UNIX_STREAM] &&
+      operations != known_files[KNOWN_UNIX_DGRAM] &&
+      operations != known_files[KNOWN_UNIX_SEQPACKET])
+    return FD_SOCKET;
+  return is_outside(1, BPF_CORE_READ(file, f_inode, i_ino)) ? FD_UNIX_OUTSIDE : FD_UNIX;
+}
+
 static __noinline u32 classify(struct task_struct *task, u32 fd) {
-  struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-  if (!table) return FD_BAD;
-  if (fd >= BPF_CORE_READ(table, max_fds)) return FD_BAD;
-  struct file **slot = BPF_CORE_READ(table, fd);
+  /* Plain loads where the verifier knows the types: a probe read costs ten times as much. */
+  struct files_struct *files = task->files;
+  if (!files) return FD_BAD;
+  struct fdtable *table = files->fdt;
+  if (!table || fd >= table->max_fds) return FD_BAD;
+  struct file **slot = table->fd;
   struct file *file = 0;
   bpf_probe_read_kernel(&file, sizeof(file), slot + fd);
   if (!file) return FD_BAD;
   u64 operations = (u64)BPF_CORE_READ(file, f_op);
+  if (operations == known_files[KNOWN_SOCKET]) return classify_socket(file);
   if (operations == known_files[KNOWN_EVENTFD]) return FD_EVENTFD;
   if (operations == known_files[KNOWN_EPOLL]) return FD_EPOLL;
   if (operations == known_files[KNOWN_TIMERFD]) return FD_TIMERFD;
@@ -222,11 +237,7 @@ static __noinline u32 classify(struct task_struct *task, u32 fd) {
   if (!inode) return FD_OTHER;
   u32 mode = BPF_CORE_READ(inode, i_mode);
   switch (mode & 0170000) {
-    case 0140000: {
-      struct socket *socket = BPF_CORE_READ(file, private_data);
-      if (BPF_CORE_READ(socket, sk, __sk_common.skc_family) != 1) return FD_SOCKET;
-      return is_outside(1, BPF_CORE_READ(inode, i_ino)) ? FD_UNIX_OUTSIDE : FD_UNIX;
-    }
+    case 0140000: return classify_socket(file);
     case 0010000: return is_outside(0, BPF_CORE_READ(inode, i_ino)) ? FD_PIPE_OUTSIDE : FD_PIPE;
     case 0020000: return classify_device(BPF_CORE_READ(inode, i_rdev));
     case 0060000: return FD_DEVICE;
@@ -622,15 +633,17 @@ static __noinline int put_clocks(u32 tid, struct clock_source *source, u64 head)
   return 0;
 }
 
-/* Logs what the current task's process has read since the last time. */
-static __always_inline struct clock_source *drain_clocks(struct task_mark *mark) {
+/* Logs what the current task's process has read since the last time, if it is so many readings. They
+ * are logged in the order in which they were made, but may come later than other events of the
+ * process: at the latest when one of its tasks gives up the CPU, or its memory goes. */
+static __always_inline struct clock_source *drain_clocks(struct task_mark *mark, u64 least) {
   u32 key = mark->clock_key;
   struct clock_source *source = bpf_map_lookup_elem(&clocks, &key);
   u64 head = 0;
   if (!source) return 0;
   if (bpf_probe_read_user(&head, sizeof(head), (void *)(source->region + CLOCK_HEADER_OFFSET)))
     return source;
-  if (head != source->drained) put_clocks(mark->tid, source, head);
+  if (head - source->drained >= least) put_clocks(mark->tid, source, head);
   return source;
 }
 
@@ -684,7 +697,7 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret) {
     return 0;
   }
   BOUND(number, 0x1ff);
-  struct clock_source *source = drain_clocks(mark);
+  struct clock_source *source = drain_clocks(mark, CLOCK_RING_ENTRIES / 4);
   if (source && is_clock_call(number) && regs->ip >= source->vdso && regs->ip < source->vdso_end)
     return 0;
   const volatile struct capture_row *row = &rows[number];
@@ -752,6 +765,10 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret) {
     return 0;
   }
   check_end(row, s, number, tid, class, ret, refused);
+  if (task->pid == yields) {
+    yields = 0;
+    bpf_send_signal_thread(SIGSTOP); /* for the tracer only, which takes it away */
+  }
   return 0;
 full:
   state = CAPTURE_ENDED;
@@ -802,7 +819,7 @@ int BPF_PROG(on_new_task, struct task_struct *task, unsigned long clone_flags) {
   }
   if (clone_flags & CLONE_VM) mark->clock_key = parent_mark->clock_key;
   if (state != CAPTURE_ARMED) return 0;
-  struct clock_source *source = drain_clocks(parent_mark);
+  struct clock_source *source = drain_clocks(parent_mark, 1);
   if (source && !(clone_flags & CLONE_VM)) fork_clocks(mark, source);
   u64 args[EVENT_MAX_ARGS] = {tid, (clone_flags & CLONE_THREAD) ? parent_mark->tgid : tid, clone_flags};
   put_small(KIND(EVENT_TASK_NEW, 0), parent_tid, 0, args);
@@ -810,13 +827,23 @@ int BPF_PROG(on_new_task, struct task_struct *task, unsigned long clone_flags) {
 }
 
 /* The memory of these callers is about to go, and what they have read with it. */
+static __always_inline int drain_before_the_end(void) {
+  struct task_mark *mark = bpf_task_storage_get(&marks, bpf_get_current_task_btf(), 0, 0);
+  if (mark && state == CAPTURE_ARMED) drain_clocks(mark, 1);
+  return 0;
+}
+
+/* Instead of it on a kernel that has this hook, and whose exit hook comes early enough. */
+SEC("tp_btf/sched_prepare_exec")
+int BPF_PROG(on_prepare_exec) {
+  return drain_before_the_end();
+}
+
 SEC("tp_btf/sys_enter")
 int BPF_PROG(on_sys_enter, struct pt_regs *regs, long number) {
   if (number != 59 && number != 60 && number != 231 && number != 322) /* execve, exit, exit_group, */
     return 0;                                                          /* execveat */
-  struct task_mark *mark = bpf_task_storage_get(&marks, bpf_get_current_task_btf(), 0, 0);
-  if (mark && state == CAPTURE_ARMED) drain_clocks(mark);
-  return 0;
+  return drain_before_the_end();
 }
 
 SEC("tp_btf/sched_process_exec")
@@ -856,6 +883,7 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task) {
   struct task_mark *mark = bpf_task_storage_get(&marks, task, 0, 0);
   if (!mark) return 0;
+  if (task->mm && state == CAPTURE_ARMED) drain_clocks(mark, 1); /* Linux 6.16: it still has its memory */
   u32 key = mark->host_tgid;
   if (mark->clock_key == key && BPF_CORE_READ(task, signal, live.counter) == 0)
     bpf_map_delete_elem(&clocks, &key);
@@ -873,7 +901,7 @@ int BPF_PROG(on_signal, int signal, struct kernel_siginfo *info, struct k_sigact
   if (!mark || state != CAPTURE_ARMED) return 0;
   struct scratch *s = get_scratch();
   if (!s) return 0;
-  drain_clocks(mark);
+  drain_clocks(mark, 1);
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
   u64 original = BPF_CORE_READ(regs, orig_ax);
   s->args[0] = BPF_CORE_READ(regs, ip);
@@ -907,6 +935,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *previous, struct task_
   if (state != CAPTURE_ARMED) return 0;
   struct task_mark *mark = bpf_task_storage_get(&marks, previous, 0, 0);
   if (!mark) return 0;
+  if (previous->mm) drain_clocks(mark, 1);
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(previous);
   if ((s64)BPF_CORE_READ(regs, orig_ax) >= 0) return 0;
   u32 task_state = previous->__state;
@@ -946,6 +975,10 @@ int learn_files(struct bpf_iter__task_file *context) {
   struct file *file = context->file;
   if (!task || !file || task->tgid != (int)self_tgid) return 0;
   struct learned_file learned = {.fd = context->fd, .operations = (u64)file->f_op};
+  if ((BPF_CORE_READ(file, f_inode, i_mode) & 0170000) == 0140000) {
+    struct socket *socket = BPF_CORE_READ(file, private_data);
+    learned.socket_operations = (u64)BPF_CORE_READ(socket, ops);
+  }
   bpf_seq_write(context->meta->seq, &learned, sizeof(learned));
   return 0;
 }

@@ -1,12 +1,14 @@
 #include "recorder/capture.h"
 
 #include <bpf/bpf.h>
+#include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
@@ -84,6 +86,10 @@ std::array<OwnedFd, KNOWN_FILE_COUNT> MakeExamples() {
   files[KNOWN_EPOLL] = OwnedFd(epoll_create1(EPOLL_CLOEXEC));
   files[KNOWN_INOTIFY] = OwnedFd(inotify_init1(IN_CLOEXEC));
   files[KNOWN_PIDFD] = OwnedFd(static_cast<int>(syscall(SYS_pidfd_open, getpid(), 0)));
+  files[KNOWN_SOCKET] = OwnedFd(socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, 0));
+  files[KNOWN_UNIX_STREAM] = OwnedFd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  files[KNOWN_UNIX_DGRAM] = OwnedFd(socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  files[KNOWN_UNIX_SEQPACKET] = OwnedFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   return files;
 }
 
@@ -110,6 +116,24 @@ Result<std::string> RunIterator(bpf_link* link) {
   }
 }
 
+// Whether clocks can be drained before an exec and before an exit without a look at every system
+// call: there is a hook for the first, and the one of the second (three arguments with its context,
+// since Linux 6.16) comes while the memory is still there.
+bool HasLateHooks() {
+  const std::unique_ptr<btf, decltype(&btf__free)> types(btf__load_vmlinux_btf(), &btf__free);
+  if (!types || btf__find_by_name_kind(types.get(), "btf_trace_sched_prepare_exec",
+                                       BTF_KIND_TYPEDEF) < 0) {
+    return false;
+  }
+  const int exit =
+      btf__find_by_name_kind(types.get(), "btf_trace_sched_process_exit", BTF_KIND_TYPEDEF);
+  const btf_type* pointer =
+      exit < 0 ? nullptr : btf__type_by_id(types.get(), btf__type_by_id(types.get(), exit)->type);
+  const btf_type* function =
+      pointer == nullptr ? nullptr : btf__type_by_id(types.get(), pointer->type);
+  return function != nullptr && btf_is_func_proto(function) && btf_vlen(function) == 3;
+}
+
 struct LinkCloser {
   void operator()(bpf_link* link) const { bpf_link__destroy(link); }
 };
@@ -123,6 +147,7 @@ struct Capture::State {
   const Sink* sink = nullptr;
   Result<void> sink_result;
   size_t consumed = 0;
+  bool late_hooks = false;
 
   ~State() {
     ring_buffer__free(ring);
@@ -151,7 +176,8 @@ Result<void> Capture::State::LearnFiles() {
     memcpy(&line, lines.data() + at, sizeof(line));
     for (size_t kind = 0; kind < examples.size(); kind++) {
       if (examples[kind].get() == static_cast<int>(line.fd)) {
-        program->bss->known_files[kind] = line.operations;
+        program->bss->known_files[kind] =
+            kind < KNOWN_UNIX_STREAM ? line.operations : line.socket_operations;
       }
     }
   }
@@ -185,6 +211,9 @@ Result<std::unique_ptr<Capture>> Capture::Load(const CaptureOptions& options) {
   bpf_map__set_max_entries(state->program->maps.ring, static_cast<uint32_t>(options.ring_bytes));
   bpf_map__set_max_entries(state->program->maps.scratches,
                            static_cast<uint32_t>(std::max(1, libbpf_num_possible_cpus())));
+  state->late_hooks = HasLateHooks();
+  bpf_program__set_autoload(state->program->progs.on_prepare_exec, state->late_hooks);
+  bpf_program__set_autoload(state->program->progs.on_sys_enter, !state->late_hooks);
   if (const int failed = capture_bpf__load(state->program); failed != 0) {
     return LoadError(-failed);
   }
@@ -222,7 +251,9 @@ Result<void> Capture::Attach() {
                           Hook{program.progs.on_exit, &program.links.on_exit},
                           Hook{program.progs.on_signal, &program.links.on_signal},
                           Hook{program.progs.on_switch, &program.links.on_switch},
-                          Hook{program.progs.on_sys_enter, &program.links.on_sys_enter},
+                          state_->late_hooks
+                              ? Hook{program.progs.on_prepare_exec, &program.links.on_prepare_exec}
+                              : Hook{program.progs.on_sys_enter, &program.links.on_sys_enter},
                           Hook{program.progs.on_sys_exit, &program.links.on_sys_exit}}) {
     *hook.link = bpf_program__attach(hook.program);
     if (*hook.link == nullptr) {
@@ -283,6 +314,10 @@ Result<void> Capture::SetClockSource(int tgid, const clock_source& source) {
 
 void Capture::Mute(int tid) {
   __atomic_store_n(&state_->program->bss->muted, tid, __ATOMIC_SEQ_CST);
+}
+
+void Capture::YieldAfterNextCall(int tid) {
+  __atomic_store_n(&state_->program->bss->yields, tid, __ATOMIC_SEQ_CST);
 }
 
 CaptureStats Capture::stats() const {

@@ -7,8 +7,8 @@
 // kernel removes all of it when the object or its process dies. A problem (a full ring, a call that
 // cannot be replayed) ends the recording with an EVENT_PROBLEM frame: stats() tells.
 //
-// One thread at a time, except Append(), SetClockSource(), Mute(), Disarm() and stats(), which any
-// thread may call.
+// One thread at a time, except Append(), SetClockSource(), Mute(), YieldAfterNextCall(), Disarm() and
+// stats(), which any thread may call.
 #pragma once
 
 #include <cstddef>
@@ -75,6 +75,10 @@ class Capture {
 
   // System calls of this task (id of the host; 0: of none) are not logged: they are made from outside.
   void Mute(int tid);
+
+  // The task (id of the host) gets a SIGSTOP of the kernel at the end of its next system call, which
+  // its tracer is to take away: the others get the CPU, exactly between two events.
+  void YieldAfterNextCall(int tid);
 
   CaptureStats stats() const;
 

@@ -19,6 +19,11 @@ enum known_file {
   KNOWN_EPOLL,
   KNOWN_INOTIFY,
   KNOWN_PIDFD,
+  KNOWN_SOCKET,
+  /* From here on the operations of the socket, not of its file. */
+  KNOWN_UNIX_STREAM,
+  KNOWN_UNIX_DGRAM,
+  KNOWN_UNIX_SEQPACKET,
   KNOWN_FILE_COUNT
 };
 
@@ -27,6 +32,7 @@ struct learned_file {
   ev_u32 fd;
   ev_u32 padding;
   ev_u64 operations;
+  ev_u64 socket_operations; /* 0: no socket */
 };
 
 /* A file whose other end is outside the container, by inode number. */

@@ -80,7 +80,7 @@ struct ControlStops::Impl {
   explicit Impl(ControlStopsOptions given) : options(std::move(given)) {}
 
   ControlStopsOptions options;
-  std::atomic<uint64_t> held_signals = 0, tsc_readings = 0, execs = 0;
+  std::atomic<uint64_t> held_signals = 0, tsc_readings = 0, execs = 0, yields = 0;
 
   // Of the tracer thread.
   std::optional<ThreadWaitSource> waits;
@@ -92,8 +92,8 @@ struct ControlStops::Impl {
   std::promise<Result<>> begun;
   std::promise<void> may_go;
   std::mutex mutex;
-  std::optional<FrozenCgroup> end_with;   // guarded: the order to end
-  bool ended = false;                     // guarded
+  std::optional<FrozenCgroup> end_with;  // guarded: the order to end
+  bool ended = false;                    // guarded
   std::promise<Result<>> end_result;
   std::jthread thread;
 
@@ -129,8 +129,8 @@ Result<> ControlStops::Impl::PatchAll() {
       continue;
     }
     if (options.trap_tsc) {
-      const int64_t set = TRY(RemoteSyscall(Stopped(task), *waits, SYS_prctl,
-                                            {PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0}));
+      const int64_t set = TRY(
+          RemoteSyscall(Stopped(task), *waits, SYS_prctl, {PR_SET_TSC, PR_TSC_SIGSEGV, 0, 0, 0}));
       if (set != 0) {
         return ErrnoError("trap rdtsc in task " + std::to_string(tid), static_cast<int>(-set));
       }
@@ -205,8 +205,7 @@ void ControlStops::Impl::Run(FrozenCgroup frozen) {
 
 void ControlStops::Impl::Loop() {
   for (;;) {
-    const auto event =
-        waits->Wait(WaitSource::kAnyTask, held_now > 0 ? kHoldTick : kIdleTick);
+    const auto event = waits->Wait(WaitSource::kAnyTask, held_now > 0 ? kHoldTick : kIdleTick);
     if (event && *event && tasks->Update((*event)->tid, (*event)->status)) {
       OnStop(tasks->Find((*event)->tid));
     } else if (event && *event && tasks->all().empty()) {
@@ -296,6 +295,10 @@ void ControlStops::Impl::OnSignal(TracedTask& task) {
   const auto info = stopped.GetSigInfo();
   if (!registers || !info) {
     return Continue(task, signal);  // killed
+  }
+  if (signal == SIGSTOP && info->si_code == SI_KERNEL) {
+    ++yields;  // the recording program asked for it (Capture::YieldAfterNextCall): others have run
+    return Continue(task);
   }
   if (task.injecting && task.injecting->si_signo == signal) {
     static_cast<void>(stopped.SetSigInfo(*task.injecting));
@@ -437,7 +440,7 @@ Result<> ControlStops::End(FrozenCgroup frozen) {
 }
 
 ControlStopsStats ControlStops::stats() const {
-  return {impl_->held_signals, impl_->tsc_readings, impl_->execs};
+  return {impl_->held_signals, impl_->tsc_readings, impl_->execs, impl_->yields};
 }
 
 namespace {

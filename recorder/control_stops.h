@@ -4,6 +4,7 @@
 //   signals   one that comes from outside in the middle of a computation is held until the task's
 //             next system call: at the same place in the replica
 //   rdtsc     trapped and logged, if asked for
+//   turns     a task that keeps the CPU though others wait gives it up between two system calls
 //   tasks     born later are traced from their first instruction
 //
 // A thread of its own is the tracer of all tasks of the container; they run undisturbed but for
@@ -47,6 +48,7 @@ struct ControlStopsStats {
   uint64_t held_signals = 0;
   uint64_t tsc_readings = 0;
   uint64_t execs = 0;
+  uint64_t yields = 0;
 };
 
 class ControlStops {

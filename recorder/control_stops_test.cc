@@ -134,8 +134,8 @@ void ReadClocks() {
   for (;;) {
     timespec now{};
     clock_gettime(CLOCK_MONOTONIC, &now);
-    const bool back = now.tv_sec < last.tv_sec ||
-                      (now.tv_sec == last.tv_sec && now.tv_nsec < last.tv_nsec);
+    const bool back =
+        now.tv_sec < last.tv_sec || (now.tv_sec == last.tv_sec && now.tv_nsec < last.tv_nsec);
     g_shared->wrong += back || time(nullptr) < 1'600'000'000 ? 1 : 0;
     last = now;
     g_shared->count++;

@@ -89,8 +89,10 @@ struct sock_common {
 struct sock {
   struct sock_common __sk_common;
 };
+struct proto_ops;
 struct socket {
   struct sock *sk;
+  const struct proto_ops *ops;
 };
 
 struct thread_info {

@@ -9,6 +9,7 @@
 #include "base/limits.h"
 #include "proto/event_frame.h"
 #include "proto/syscall_table.h"
+#include "recorder/beside_container.h"
 #include "recorder/capture.h"
 #include "recorder/control_stops.h"
 #include "recorder/event_log_writer.h"
@@ -43,7 +44,8 @@ std::string ProblemText(uint32_t problem, uint32_t tid, uint64_t a, uint64_t b) 
     case PROBLEM_SCHEDULING:
       return who + " changed its scheduling (" + call + "), which the order of the log rests on";
     case PROBLEM_TOO_LARGE:
-      return who + ": " + call + " returned " + std::to_string(b) + " bytes at once, more than can "
+      return who + ": " + call + " returned " + std::to_string(b) +
+             " bytes at once, more than can "
              "be logged";
     case PROBLEM_UNREADABLE:
       return who + ": what " + call + " wrote could not be read";
@@ -99,8 +101,8 @@ struct Recording::Impl {
   std::jthread consumer;
 
   mutable std::mutex mutex;
-  std::string problem;                 // guarded by mutex
-  std::vector<std::string> warnings;   // guarded by mutex
+  std::string problem;                // guarded by mutex
+  std::vector<std::string> warnings;  // guarded by mutex
 
   ~Impl();
   void Fail(const std::string& text);
@@ -123,8 +125,8 @@ void Recording::Impl::Fail(const std::string& text) {
   }
 }
 
-// What is in the ring, into the log; a frame that tells of a problem ends the recording and does not
-// go into the log.
+// What is in the ring, into the log; a frame that tells of a problem ends the recording and does
+// not go into the log.
 Result<> Recording::Impl::Drain() {
   std::vector<std::byte> batch;
   const auto consumed = capture->Consume([&](std::span<const std::byte> frame) -> Result<void> {
@@ -151,6 +153,7 @@ Result<> Recording::Impl::Drain() {
 }
 
 void Recording::Impl::Consume(const std::stop_token& stop) {
+  RunBesideContainer(scheduling->cpu);  // a busy host must not keep the ring from being emptied
   while (!stop.stop_requested()) {
     if (auto drained = Drain(); !drained) {
       capture->Disarm();
@@ -215,8 +218,8 @@ ControlStopsOptions Recording::Impl::StopsOptions() {
   ControlStopsOptions stops_options;
   stops_options.cgroup = options.cgroup;
   stops_options.cpu = scheduling->cpu;
-  stops_options.clocks = options.slow_clocks || options.trap_tsc ? ClockStyle::kSystemCalls
-                                                                 : ClockStyle::kRing;
+  stops_options.clocks =
+      options.slow_clocks || options.trap_tsc ? ClockStyle::kSystemCalls : ClockStyle::kRing;
   stops_options.trap_tsc = options.trap_tsc;
   stops_options.on_clocks = [this](int host_tgid, uint32_t tid, const ProcessClocks& clocks) {
     return OnClocks(host_tgid, tid, clocks);
@@ -239,6 +242,7 @@ StarvationOptions Recording::Impl::WatchOptions() {
   watch.freezer_cgroup = options.cgroup;
   watch.cpu = scheduling->cpu;
   watch.progress = [this] { return capture->stats().events; };
+  watch.on_turn_over = [this](pid_t tid) { capture->YieldAfterNextCall(tid); };
   watch.on_starved = [this](const Starvation& starved) {
     capture->Disarm();
     Fail("process " + std::to_string(starved.spinner) +
@@ -350,9 +354,8 @@ Result<std::vector<RecordingUndo>> Recording::Plan() {
   serialize.freezer_cgroup = impl_->options.cgroup;
   serialize.cpu = impl_->options.cpu.value_or(-1);
   impl_->scheduling = TRY(PlanSerialize(serialize));
-  return std::vector<RecordingUndo>{
-      {RecordingUndo::Kind::kScheduling, impl_->scheduling->ToJson()},
-      {RecordingUndo::Kind::kVdso, "{}"}};
+  return std::vector<RecordingUndo>{{RecordingUndo::Kind::kScheduling, impl_->scheduling->ToJson()},
+                                    {RecordingUndo::Kind::kVdso, "{}"}};
 }
 
 Result<> Recording::Start(FrozenCgroup frozen) {

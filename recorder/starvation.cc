@@ -175,6 +175,7 @@ void StarvationWatchdog::Impl::Run(const std::stop_token& stop) {
   RunBesideContainer(options.cpu);
   std::uint64_t last_progress = options.progress();
   auto last_look = Clock::now();
+  Clock::duration look{};  // took the last one
   while (!WaitForStop(stop, limits::kStarvationPoll)) {
     const std::uint64_t progress = options.progress();
     const bool event_seen = std::exchange(last_progress, progress) != progress;
@@ -185,10 +186,16 @@ void StarvationWatchdog::Impl::Run(const std::stop_token& stop) {
     } else if (busy || spin.active()) {
       Tell(spin.Add(ReadSamples(options.freezer_cgroup), now), options.limit, true);
     }
-    // A container under load makes events all the time: its tasks are looked at rarely.
-    if (event_seen && busy && now - last_look > options.monopoly_limit / 8) {
-      last_look = now;
-      Tell(monopoly.Add(ReadSamples(options.freezer_cgroup), now), options.monopoly_limit, false);
+    // A look at many tasks takes long, and a busy container is looked at all the time.
+    if (event_seen && busy &&
+        now - last_look > std::max<Clock::duration>(limits::kTurn / 2, look * 20)) {
+      const auto found = monopoly.Add(ReadSamples(options.freezer_cgroup), now);
+      last_look = Clock::now();
+      look = last_look - now;
+      if (found && found->waited >= limits::kTurn && options.on_turn_over) {
+        options.on_turn_over(found->spinner);
+      }
+      Tell(found, options.monopoly_limit, false);
     }
   }
 }

@@ -42,8 +42,12 @@ struct StarvationOptions {
   int cpu = -1;  // of the container
   std::chrono::milliseconds limit = limits::kStarvationLimit;
   std::chrono::milliseconds monopoly_limit = limits::kMonopolyLimit;
-  std::function<std::uint64_t()> progress;
-  std::function<void(const Starvation&)> on_starved;
+  std::function<std::uint64_t()> progress = {};
+  // A task that makes system calls, but none that lets another one run: it is to give up the CPU.
+  // Called whenever that has gone on for limits::kTurn.
+  std::function<void(pid_t)> on_turn_over = {};
+  // No turn helps.
+  std::function<void(const Starvation&)> on_starved = {};
 };
 
 class StarvationWatchdog {

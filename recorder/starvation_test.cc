@@ -155,6 +155,7 @@ TEST_F(StarvationTest, ASpinnerIsFound) {
 
 TEST_F(StarvationTest, NobodyWaits) {
   shared_->block = true;
+  std::this_thread::sleep_for(30ms);  // until it blocks: it sleeps for 2 ms at a time
   const auto watchdog = Watch(20ms, 200ms);
   shared_->spin = true;
   std::this_thread::sleep_for(300ms);

@@ -80,8 +80,12 @@ Result<> TracedTasks::SeizeFrozen(const std::filesystem::path& cgroup) {
         }
         return running.error();
       }
-      tasks_.emplace(tid, TracedTask{.tid = tid, .tgid = identity->tgid, .inner = identity->inner,
-                                     .state = std::move(*running), .held = {}, .injecting = {}});
+      tasks_.emplace(tid, TracedTask{.tid = tid,
+                                     .tgid = identity->tgid,
+                                     .inner = identity->inner,
+                                     .state = std::move(*running),
+                                     .held = {},
+                                     .injecting = {}});
       found = true;
     }
   }
@@ -95,8 +99,12 @@ TracedTask& TracedTasks::Find(pid_t tid) {
   }
   const Identity identity = Identify(tid).value_or(Identity{tid, 0, '?'});
   return tasks_
-      .emplace(tid, TracedTask{.tid = tid, .tgid = identity.tgid, .inner = identity.inner,
-                               .state = RunningTracee::Adopt(tid), .held = {}, .injecting = {}})
+      .emplace(tid, TracedTask{.tid = tid,
+                               .tgid = identity.tgid,
+                               .inner = identity.inner,
+                               .state = RunningTracee::Adopt(tid),
+                               .held = {},
+                               .injecting = {}})
       .first->second;
 }
 

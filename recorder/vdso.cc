@@ -22,8 +22,8 @@ namespace migrate {
 namespace {
 
 constexpr uint64_t kRegionBytes = CLOCK_REGION_PAGES * CLOCK_PAGE;
-constexpr uint64_t kRegionReach = 1u << 30;    // for 32-bit distances, with room to spare
-constexpr uint64_t kRegionDistance = 1u << 20; // from other mappings, which may grow
+constexpr uint64_t kRegionReach = 1u << 30;     // for 32-bit distances, with room to spare
+constexpr uint64_t kRegionDistance = 1u << 20;  // from other mappings, which may grow
 constexpr std::byte kJump{0xe9};
 
 Result<const VdsoImage*> Own() {
@@ -54,17 +54,16 @@ Result<uint64_t> MakeRegion(StoppedTracee& task, WaitSource& waits, const Mappin
   }
   RemoteCalls calls = TRY(RemoteCalls::Begin(task, waits));
   mute(true);
-  const auto made = calls.Call(SYS_mmap, {region, kRegionBytes, PROT_READ | PROT_WRITE,
-                                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-                                          ~uint64_t{0}, 0});
+  const auto made =
+      calls.Call(SYS_mmap, {region, kRegionBytes, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, ~uint64_t{0}, 0});
   // The ring must be there before it is used: the recording program reads only what is.
   const std::vector<std::byte> zeroes(kRegionBytes - CLOCK_HEADER_OFFSET);
   bool usable = made && static_cast<uint64_t>(*made) == region &&
                 WriteTraceeMemory(task.tid(), region, code->code) &&
                 WriteTraceeMemory(task.tid(), region + CLOCK_HEADER_OFFSET, zeroes);
   if (usable) {
-    const auto executable =
-        calls.Call(SYS_mprotect, {region, CLOCK_PAGE, PROT_READ | PROT_EXEC});
+    const auto executable = calls.Call(SYS_mprotect, {region, CLOCK_PAGE, PROT_READ | PROT_EXEC});
     usable = executable && *executable == 0;
     if (!usable) {
       static_cast<void>(calls.Call(SYS_munmap, {region, kRegionBytes}));
@@ -82,10 +81,11 @@ Result<uint64_t> MakeRegion(StoppedTracee& task, WaitSource& waits, const Mappin
 }
 
 Error UnknownVdso(pid_t pid) {
-  return MakeError(ErrorCode::kFailedPrecondition,
-                   "process " + std::to_string(pid) +
-                       " has a vDSO that is not this kernel's: its clock readings cannot be recorded",
-                   "VDSO_UNKNOWN");
+  return MakeError(
+      ErrorCode::kFailedPrecondition,
+      "process " + std::to_string(pid) +
+          " has a vDSO that is not this kernel's: its clock readings cannot be recorded",
+      "VDSO_UNKNOWN");
 }
 
 // Where a function that has been patched jumps to: into the first page of the region. 0: none does.
@@ -139,8 +139,8 @@ Result<bool> MoveOut(StoppedTracee& task, const VdsoImage& image, const Patched&
                      const ProcessClocks& clocks) {
   Registers registers = TRY(task.GetRegs());
   const ClockCode* code = clocks.region == 0 ? nullptr : &patched.code;
-  const auto moved = MovedInstruction(image, patched.patches, clocks.vdso, code, clocks.region,
-                                      registers.rip);
+  const auto moved =
+      MovedInstruction(image, patched.patches, clocks.vdso, code, clocks.region, registers.rip);
   if (moved && *moved != registers.rip) {
     registers.rip = *moved;
     TRY(task.SetRegs(registers));
