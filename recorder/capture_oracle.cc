@@ -23,6 +23,7 @@
 #include <signal.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <sys/sem.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
@@ -96,10 +97,15 @@ struct Totals {
 };
 
 bool ChangesMappings(long number) {
-  static const std::set<long> calls = {SYS_mmap,  SYS_munmap, SYS_mremap,   SYS_brk,
-                                       SYS_madvise, SYS_execve, SYS_execveat, SYS_shmat,
-                                       SYS_shmdt, SYS_remap_file_pages};
+  static const std::set<long> calls = {
+      SYS_mmap,     SYS_munmap,        SYS_mremap, SYS_brk,      SYS_madvise, SYS_remap_file_pages,
+      SYS_mprotect, SYS_pkey_mprotect, SYS_execve, SYS_execveat, SYS_shmat,   SYS_shmdt};
   return calls.contains(number);
+}
+
+// The number of semaphores is not known when it is logged; the replica executes the call.
+bool IsNotLogged(long number, const user_regs_struct& regs) {
+  return number == SYS_semctl && (regs.rdx & 0xff) == GETALL;
 }
 
 bool EndsTask(long number) { return number == SYS_exit || number == SYS_exit_group; }
@@ -211,7 +217,7 @@ void Oracle::OnCallEntry(int tid, Task& task) {
   }
   task.in_call = true;
   task.entry_lsn = assembler_.next_lsn();
-  task.skip = ChangesMappings(task.number);
+  task.skip = ChangesMappings(task.number) || IsNotLogged(task.number, regs);
   if (task.number == SYS_rseq) {
     rseq_areas_.push_back({regs.rdi, regs.rdi + regs.rsi});
   }

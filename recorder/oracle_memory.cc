@@ -18,7 +18,9 @@ namespace migrate {
 namespace {
 
 constexpr uint64_t kPage = 4096;
-constexpr uint64_t kPresentOrSwapped = uint64_t{3} << 62;  // of an entry of /proc/PID/pagemap
+// Of an entry of /proc/PID/pagemap.
+constexpr uint64_t kPresentOrSwapped = uint64_t{3} << 62;
+constexpr uint64_t kOfFile = uint64_t{1} << 61;
 constexpr std::array<std::byte, kPage> kZeroes{};
 
 void AddChanges(const std::byte* a, const std::byte* b, uint64_t begin,
@@ -68,13 +70,18 @@ MemorySnapshot MemorySnapshot::Take(int pid) {
         mode[0] != 'r' || mode[1] != 'w' || mode[3] != 'p') {
       continue;
     }
-    if (inode != 0) {  // a page that is not there yet has the file's bytes
-      snapshot.Read(pid, begin, end);
-      continue;
-    }
     pages.assign((end - begin) / kPage, 0);
     if (pread(pagemap.get(), pages.data(), pages.size() * sizeof(uint64_t),
               static_cast<off_t>(begin / kPage * sizeof(uint64_t))) < 0) {
+      continue;
+    }
+    if (inode != 0) {
+      snapshot.Read(pid, begin, end);  // also what is not there yet: the file's bytes
+      for (size_t i = 0; i < pages.size(); i++) {
+        if ((pages[i] & kPresentOrSwapped) == 0 || (pages[i] & kOfFile) != 0) {
+          snapshot.file_pages_.insert(begin + i * kPage);
+        }
+      }
       continue;
     }
     for (size_t i = 0; i < pages.size(); i++) {
@@ -111,6 +118,9 @@ std::vector<MemoryRange> MemorySnapshot::ChangesUntil(const MemorySnapshot& late
   std::vector<MemoryRange> ranges;
   for (const Run& now : later.runs_) {
     for (uint64_t page = now.begin; page < now.end(); page += kPage) {
+      if (later.file_pages_.contains(page)) {
+        continue;
+      }
       const auto then = At({page, page + kPage});
       AddChanges(then.empty() ? kZeroes.data() : then.data(), now.bytes.data() + (page - now.begin),
                  page, ranges);

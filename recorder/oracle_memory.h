@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <unordered_set>
 #include <vector>
 
 namespace migrate {
@@ -22,7 +23,8 @@ class MemorySnapshot {
   // `range`, as far as it was taken.
   std::span<const std::byte> At(const MemoryRange& range) const;
   // What differs in `later`, in the order of addresses. The mappings must be the same: a page that
-  // was not there yet was full of zeroes.
+  // was not there yet was full of zeroes. A page of a file that the process has not written to yet
+  // shows the file, and may change with it: the replica's file does the same.
   std::vector<MemoryRange> ChangesUntil(const MemorySnapshot& later) const;
 
  private:
@@ -36,6 +38,7 @@ class MemorySnapshot {
   void Read(int pid, uint64_t begin, uint64_t end);
 
   std::vector<Run> runs_;  // in the order of addresses
+  std::unordered_set<uint64_t> file_pages_;
 };
 
 }  // namespace migrate
