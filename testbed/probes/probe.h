@@ -95,12 +95,11 @@ __attribute__((noreturn)) static inline void check_failed(const char* file, int 
       check_failed(__FILE__, __LINE__, #a " == " #b, check_a, check_b);      \
   } while (0)
 /* The value of a call that must not return -1. */
-#define OK(call)                                                              \
-  ({                                                                          \
-    long ok_value = (long)(call);                                             \
-    if (ok_value == -1) check_failed(__FILE__, __LINE__, #call, ok_value, 0); \
-    ok_value;                                                                 \
-  })
+static inline long not_minus_one(long value, const char* file, int line, const char* what) {
+  if (value == -1) check_failed(file, line, what, value, 0);
+  return value;
+}
+#define OK(call) not_minus_one((long)(call), __FILE__, __LINE__, #call)
 /* A call that must fail this way. */
 #define FAILS(call, error)                                                       \
   do {                                                                           \

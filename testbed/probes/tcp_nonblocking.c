@@ -19,7 +19,9 @@ static void each(unsigned round) {
   await(client, POLLOUT);
   OK(getsockopt(client, SOL_SOCKET, SO_ERROR, &error, &length));
   CHECK_EQ(error, 0);
-  FAILS(connect(client, (struct sockaddr*)&address, sizeof address), EISCONN);
+  int again = connect(client, (struct sockaddr*)&address, sizeof address);
+  if (again == 0) again = connect(client, (struct sockaddr*)&address, sizeof address); /* 0 once */
+  CHECK(again == -1 && errno == EISCONN);
   await(listener, POLLIN);
   int server = OK(accept(listener, NULL, NULL));
   static char block[65536];

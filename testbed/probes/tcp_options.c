@@ -5,12 +5,13 @@ static int fds[2];
 
 static const struct {
   int level, name, value;
-} kOptions[] = {{SOL_SOCKET, SO_KEEPALIVE, 1},      {SOL_SOCKET, SO_REUSEADDR, 1},
+} kOptions[] = {{IPPROTO_IP, IP_TOS, 0x10}, /* sets the priority too */
+                {SOL_SOCKET, SO_KEEPALIVE, 1},      {SOL_SOCKET, SO_REUSEADDR, 1},
                 {SOL_SOCKET, SO_PRIORITY, 3},       {SOL_SOCKET, SO_BROADCAST, 1},
                 {IPPROTO_TCP, TCP_NODELAY, 1},      {IPPROTO_TCP, TCP_KEEPIDLE, 77},
                 {IPPROTO_TCP, TCP_KEEPCNT, 5},      {IPPROTO_TCP, TCP_KEEPINTVL, 11},
                 {IPPROTO_TCP, TCP_USER_TIMEOUT, 5000}, {IPPROTO_TCP, TCP_LINGER2, 7},
-                {IPPROTO_IP, IP_TOS, 0x10},         {IPPROTO_IP, IP_TTL, 33}};
+                {IPPROTO_IP, IP_TTL, 33}};
 
 static void setup(void) {
   tcp_pair(fds);
