@@ -5,17 +5,18 @@
 // Runs the program on one CPU, in pid, IPC and mount namespaces of its own, under two observers at
 // once: the recorder, and ptrace with a comparison of the process's whole private memory before and
 // after each of its system calls. Whatever has changed must lie in an output span of an event that
-// was logged meanwhile by a task with that memory, with the bytes that are there now. Slow and exact.
+// was logged meanwhile by a task with that memory, with the bytes that are there now. Slow and
+// exact.
 //
-// Of the tasks with the same memory one runs at a time, until it sleeps or its call ends. Not compared
-// (counted as skipped) are calls that slept while another one ran its own instructions, and those that
-// change the mappings themselves. A false answer of this program is
-// mended here, by rule and with its reason, never by a list of probes.
+// Of the tasks with the same memory one runs at a time, until it sleeps or its call ends. Not
+// compared (counted as skipped) are calls that slept while another one ran its own instructions,
+// and those that change the mappings themselves. A false answer of this program is mended here, by
+// rule and with its reason, never by a list of probes.
 //
 // The last line is JSON; `unexplained` and `wrong` count ranges, `missing` calls without an event,
-// `unmatched` events without a call, `gaps` what is wrong with the log itself. The exit code is 0 if
-// these are 0, no problem ended the recording, and the program ended with 0 (or 77: a probe that says
-// it is not possible here).
+// `unmatched` events without a call, `gaps` what is wrong with the log itself. The exit code is 0
+// if these are 0, no problem ended the recording, and the program ended with 0 (or 77: a probe that
+// says it is not possible here).
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <linux/sched.h>
@@ -42,9 +43,9 @@
 #include <string>
 #include <vector>
 
-#include "proto/event_frame.h"
 #include "proto/syscall_table.h"
 #include "recorder/capture.h"
+#include "recorder/oracle_log.h"
 #include "recorder/oracle_memory.h"
 
 namespace migrate {
@@ -54,8 +55,8 @@ constexpr uint64_t kShownComplaints = 20;
 bool g_verbose = false;
 
 struct Task {
-  uint32_t tid = 0;  // in its namespace
-  int memory = 0;    // the same number: the same address space
+  uint32_t tid = 0;     // in its namespace
+  int memory = 0;       // the same number: the same address space
   bool active = false;  // runs, alone of those with its memory
   bool held = false;    // stopped, and waits for its turn
   long signal = 0;      // that it gets then
@@ -66,24 +67,6 @@ struct Task {
   MemorySnapshot before;
 };
 
-struct LoggedSpan {
-  uint64_t address = 0;
-  std::vector<std::byte> bytes;
-
-  uint64_t end() const { return address + bytes.size(); }
-};
-
-// An event of the log, as long as a call may need it.
-struct LoggedCall {
-  uint64_t lsn = 0;
-  uint32_t tid = 0;
-  long number = 0;
-  int64_t result = 0;
-  bool first = false;  // of its task: the call may have begun before it was traced, as fork did
-  std::array<uint64_t, EVENT_MAX_ARGS> args{};
-  std::vector<LoggedSpan> spans;
-};
-
 struct Totals {
   uint64_t calls = 0;
   uint64_t compared = 0;
@@ -91,8 +74,6 @@ struct Totals {
   uint64_t unexplained = 0;
   uint64_t wrong = 0;
   uint64_t missing = 0;
-  uint64_t unmatched = 0;
-  uint64_t gaps = 0;
   uint64_t complaints = 0;
 };
 
@@ -133,12 +114,12 @@ char StateOf(int tid) {
 
 class Oracle {
  public:
-  explicit Oracle(Capture& capture) : capture_(capture) {}
+  explicit Oracle(Capture& capture) : log_(capture) {}
 
   // Until every task is gone. The exit status of the program.
   int Run(int init);
   const Totals& totals() const { return totals_; }
-  const std::string& problem() const { return problem_; }
+  const OracleLog& log() const { return log_; }
 
  private:
   void OnStop(int tid, int status);
@@ -155,27 +136,18 @@ class Oracle {
                     const std::vector<const LoggedSpan*>& spans, const LoggedCall& call);
   void Complain(const char* what, const LoggedCall& call, const MemoryRange& range);
   void OthersRan(const Task& who);
-  std::optional<LoggedCall> TakeEvent(const Task& task);
-  std::vector<const LoggedSpan*> SpansSince(const Task& task) const;
   void Forget();
-  void Drain();
-  void OnEvent(const Event& event);
   Task& TaskOf(int tid);
   int MemoryOf(int tid);
 
-  Capture& capture_;
-  EventAssembler assembler_;
-  std::map<int, Task> tasks_;                             // by tid outside
-  std::deque<int> held_;                                  // in the order of their turns
-  std::deque<LoggedCall> recent_;                         // what calls under way may need
-  std::map<uint32_t, std::deque<LoggedCall>> unclaimed_;  // by tid inside: no stop has come yet
-  std::set<uint32_t> known_;                              // tids inside that had an event
+  OracleLog log_;
+  std::map<int, Task> tasks_;  // by tid outside
+  std::deque<int> held_;       // in the order of their turns
   // The kernel writes the CPU number and the like there on its way back, whatever the call. The
   // replica's kernel does so too. Any task's: a fork inherits them.
   std::vector<MemoryRange> rseq_areas_;
   int next_memory_ = 1;
   Totals totals_;
-  std::string problem_;
 };
 
 int Oracle::MemoryOf(int tid) {
@@ -206,7 +178,7 @@ void Oracle::OthersRan(const Task& who) {
 }
 
 void Oracle::OnCallEntry(int tid, Task& task) {
-  Drain();
+  log_.Drain();
   user_regs_struct regs{};
   ptrace(PTRACE_GETREGS, tid, nullptr, &regs);
   task.number = static_cast<long>(regs.orig_rax);
@@ -216,7 +188,7 @@ void Oracle::OnCallEntry(int tid, Task& task) {
     return;
   }
   task.in_call = true;
-  task.entry_lsn = assembler_.next_lsn();
+  task.entry_lsn = log_.next_lsn();
   task.skip = ChangesMappings(task.number) || IsNotLogged(task.number, regs);
   if (task.number == SYS_rseq) {
     rseq_areas_.push_back({regs.rdi, regs.rdi + regs.rsi});
@@ -232,13 +204,13 @@ void Oracle::OnCallEntry(int tid, Task& task) {
 
 void Oracle::OnCallExit(int tid, Task& task) {
   AwaitOthersInCalls(task);
-  Drain();
+  log_.Drain();
   totals_.calls++;
-  std::optional<LoggedCall> call = TakeEvent(task);
+  std::optional<LoggedCall> call = log_.Take(task.tid);
   user_regs_struct regs{};
   ptrace(PTRACE_GETREGS, tid, nullptr, &regs);
   if (!call || call->number != task.number || call->result != static_cast<int64_t>(regs.rax)) {
-    if (problem_.empty()) {
+    if (log_.problem().empty()) {
       totals_.missing++;
       printf("oracle: syscall %ld = %lld of task %u is not in the log (%s)\n", task.number,
              static_cast<long long>(regs.rax), task.tid, call ? "another one is" : "none is");
@@ -255,49 +227,16 @@ void Oracle::OnCallExit(int tid, Task& task) {
   Forget();
 }
 
-// The event of the call that has just ended: the last one of its task, which is logged before ptrace
-// stops it. What is older had no stop.
-std::optional<LoggedCall> Oracle::TakeEvent(const Task& task) {
-  auto& events = unclaimed_[task.tid];
-  if (events.empty()) {
-    return std::nullopt;
-  }
-  LoggedCall last = std::move(events.back());
-  events.pop_back();
-  for (const LoggedCall& older : events) {
-    if (older.first) {
-      continue;
-    }
-    totals_.unmatched++;
-    printf("oracle: event %" PRIu64 " of task %u: nobody has seen syscall %ld = %" PRId64 "\n",
-           older.lsn, older.tid, older.number, older.result);
-  }
-  events.clear();
-  return last;
-}
-
-std::vector<const LoggedSpan*> Oracle::SpansSince(const Task& task) const {
+void Oracle::Compare(const Task& task, const LoggedCall& call, int tid) {
+  totals_.compared++;
+  const MemorySnapshot after = MemorySnapshot::Take(tid);
   std::set<uint32_t> tids;
-  for (const auto& [tid, candidate] : tasks_) {
+  for (const auto& [other, candidate] : tasks_) {
     if (candidate.memory == task.memory) {
       tids.insert(candidate.tid);
     }
   }
-  std::vector<const LoggedSpan*> spans;
-  for (const LoggedCall& call : recent_) {
-    if (call.lsn >= task.entry_lsn && tids.contains(call.tid)) {
-      for (const LoggedSpan& span : call.spans) {
-        spans.push_back(&span);
-      }
-    }
-  }
-  return spans;
-}
-
-void Oracle::Compare(const Task& task, const LoggedCall& call, int tid) {
-  totals_.compared++;
-  const MemorySnapshot after = MemorySnapshot::Take(tid);
-  const auto spans = SpansSince(task);
+  const auto spans = log_.SpansSince(task.entry_lsn, tids);
   for (const MemoryRange& range : task.before.ChangesUntil(after)) {
     const bool rseq = std::ranges::any_of(rseq_areas_, [&](const MemoryRange& area) {
       return range.begin >= area.begin && range.end <= area.end;
@@ -353,63 +292,13 @@ void Oracle::Complain(const char* what, const LoggedCall& call, const MemoryRang
 
 // Events that are older than every call under way explain nothing any more.
 void Oracle::Forget() {
-  uint64_t oldest = assembler_.next_lsn();
+  uint64_t oldest = log_.next_lsn();
   for (const auto& [tid, task] : tasks_) {
     if (task.in_call && !task.skip) {
       oldest = std::min(oldest, task.entry_lsn);
     }
   }
-  while (!recent_.empty() && recent_.front().lsn < oldest) {
-    recent_.pop_front();
-  }
-}
-
-void Oracle::OnEvent(const Event& event) {
-  if (event.kind == EVENT_PROBLEM) {
-    problem_ = "problem " + std::to_string(event.number) + ", " +
-               std::to_string(static_cast<int64_t>(event.args[0])) + ", " +
-               std::to_string(static_cast<int64_t>(event.args[1]));
-  } else if (event.kind == EVENT_TASK_EXIT || event.kind == EVENT_EXEC) {
-    unclaimed_.erase(event.tid);  // killed inside a call: it returned, and no stop follows
-  } else if (event.kind == EVENT_TASK_NEW) {
-    known_.erase(static_cast<uint32_t>(event.args[0]));
-  }
-  if (event.kind != EVENT_SYSCALL) {
-    return;
-  }
-  LoggedCall call{event.lsn, event.tid, event.number, event.result, false, event.args, {}};
-  for (const EventSpan& span : event.spans) {
-    if ((span.flags & EVENT_SPAN_INPUT) == 0) {
-      call.spans.push_back({span.address, {span.bytes.begin(), span.bytes.end()}});
-    }
-  }
-  call.first = known_.insert(event.tid).second;
-  LoggedCall copy = call;
-  copy.spans.clear();
-  unclaimed_[event.tid].push_back(std::move(copy));
-  recent_.push_back(std::move(call));
-}
-
-void Oracle::Drain() {
-  const auto consumed = capture_.Consume([&](std::span<const std::byte> frame) -> Result<void> {
-    Event event;
-    const FrameResult parsed = ParseFrame(frame, event);
-    if (parsed.status != FrameStatus::kFrame) {
-      return MakeError(ErrorCode::kDataLoss, std::string(parsed.reason));
-    }
-    const auto status = assembler_.Add(event);
-    if (status == EventAssembler::Status::kCorrupt) {
-      return MakeError(ErrorCode::kDataLoss, std::string(assembler_.reason()));
-    }
-    if (status == EventAssembler::Status::kEvent) {
-      OnEvent(event);
-    }
-    return {};
-  });
-  if (!consumed) {
-    totals_.gaps++;
-    problem_ = consumed.error().message;
-  }
+  log_.Forget(oldest);
 }
 
 // ---- who runs ----
@@ -507,8 +396,8 @@ void Oracle::OnStop(int tid, int status) {
   } else if (signal == (SIGTRAP | 0x80)) {
     OnCallEntry(tid, task);
     ptrace(PTRACE_SYSCALL, tid, nullptr, 0);
-  } else if (event == PTRACE_EVENT_STOP && (signal == SIGSTOP || signal == SIGTSTP ||
-                                            signal == SIGTTIN || signal == SIGTTOU)) {
+  } else if (event == PTRACE_EVENT_STOP &&
+             (signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU)) {
     task.active = false;
     ptrace(PTRACE_LISTEN, tid, nullptr, nullptr);
     PassTurn(task.memory);
@@ -541,11 +430,7 @@ int Oracle::Run(int init) {
       exit_status = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
   }
-  Drain();
-  const CaptureStats stats = capture_.stats();
-  totals_.gaps += assembler_.pending() ? 1 : 0;
-  totals_.gaps += stats.events == assembler_.next_lsn() ? 0 : 1;
-  totals_.gaps += stats.lost;
+  log_.End();
   return exit_status;
 }
 
@@ -624,21 +509,22 @@ Result<std::unique_ptr<Capture>> LoadCapture(int init) {
   return capture;
 }
 
-int Report(const char* program, const Totals& totals, const CaptureStats& stats,
-           const std::string& problem, int exit_status) {
-  if (!problem.empty()) {
-    printf("oracle: the recording ended: %s\n", problem.c_str());
+int Report(const char* program, const Oracle& oracle, uint64_t events, int exit_status) {
+  const Totals& totals = oracle.totals();
+  const OracleLog& log = oracle.log();
+  if (!log.problem().empty()) {
+    printf("oracle: the recording ended: %s\n", log.problem().c_str());
   }
   printf("{\"program\":\"%s\",\"calls\":%" PRIu64 ",\"compared\":%" PRIu64 ",\"skipped\":%" PRIu64
          ",\"unexplained\":%" PRIu64 ",\"wrong\":%" PRIu64 ",\"missing\":%" PRIu64
          ",\"unmatched\":%" PRIu64 ",\"events\":%" PRIu64 ",\"gaps\":%" PRIu64
          ",\"problem\":%s,\"exit\":%d}\n",
          program, totals.calls, totals.compared, totals.skipped, totals.unexplained, totals.wrong,
-         totals.missing, totals.unmatched, stats.events, totals.gaps,
-         problem.empty() ? "false" : "true", exit_status);
-  const bool explained = totals.unexplained + totals.wrong + totals.missing + totals.unmatched +
-                                 totals.gaps == 0 && problem.empty();
-  return explained && (exit_status == 0 || exit_status == 77) ? 0 : 1;
+         totals.missing, log.unmatched(), events, log.gaps(),
+         log.problem().empty() ? "false" : "true", exit_status);
+  const uint64_t failures =
+      totals.unexplained + totals.wrong + totals.missing + log.unmatched() + log.gaps();
+  return failures == 0 && log.problem().empty() && (exit_status == 0 || exit_status == 77) ? 0 : 1;
 }
 
 int Main(int argc, char** argv) {
@@ -681,7 +567,7 @@ int Main(int argc, char** argv) {
   }
   Oracle oracle(**capture);
   const int exit_status = oracle.Run(init);
-  return Report(argv[first], oracle.totals(), (*capture)->stats(), oracle.problem(), exit_status);
+  return Report(argv[first], oracle, (*capture)->stats().events, exit_status);
 }
 
 }  // namespace
