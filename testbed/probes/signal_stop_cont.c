@@ -1,7 +1,7 @@
 /* SIGSTOP, SIGTSTP and SIGCONT: a child stands still, goes on, and has a handler for that. */
 #include "probe.h"
 
-enum { kCount, kContinued };
+enum { kCount, kContinued, kOver };
 static volatile unsigned* shared;
 
 static void on_continue(int signal, siginfo_t* info, void* context) {
@@ -12,7 +12,7 @@ static void on_continue(int signal, siginfo_t* info, void* context) {
 static int count_up(void* argument) {
   (void)argument;
   set_handler(SIGCONT, on_continue, SA_RESTART);
-  while (shared[kContinued] < 2) {
+  while (!shared[kOver]) {
     shared[kCount]++;
     sleep_ms(1);
   }
@@ -22,7 +22,7 @@ static int count_up(void* argument) {
 static void each(unsigned round) {
   const int stops[2] = {SIGSTOP, SIGTSTP};
   int status;
-  shared[kCount] = shared[kContinued] = 0;
+  shared[kCount] = shared[kContinued] = shared[kOver] = 0;
   pid_t pid = start_child(count_up, NULL);
   OK(setpgid(pid, pid)); /* SIGTSTP does not stop the members of an orphaned group */
   while (shared[kCount] == 0) sleep_ms(1);
@@ -38,6 +38,7 @@ static void each(unsigned round) {
     CHECK(WIFCONTINUED(status));
     while (shared[kContinued] == i) sleep_ms(1); /* the next stop would take it from the queue */
   }
+  shared[kOver] = 1;
   reap(pid, 18);
   note_number(shared[kCount]);
   mix_number(round);
