@@ -26,11 +26,11 @@ enum output_kind {
   OUT_PRCTL = 13,        /* the same for prctl; `arg` is args[1] */
   OUT_IPC = 14,          /* the same for semctl, shmctl, msgctl: args[len_arg] is the command */
   OUT_FUTEX = 15,        /* the words that a futex operation writes */
-  OUT_CLONE3 = 16,       /* struct clone_args: pidfd, child_tid, parent_tid */
+  OUT_CLONE3 = 16,       /* struct clone_args: pidfd, parent_tid; in the child (result 0): child_tid */
   OUT_PATH = 17,         /* input: a C string, at most `size` bytes */
   OUT_BYTES_IN = 18,     /* input: args[len_arg] bytes, at most `size`; off by default unless `when` is
                             WHEN_ALWAYS (an address) */
-  OUT_CLONE = 19,        /* clone: args[2] and args[3], as far as the flags in args[0] say */
+  OUT_CLONE = 19,        /* clone: args[2], in the child args[3], as far as the flags in args[0] say */
   OUT_PAGES = 20,        /* one byte for each page that args[len_arg] bytes begin */
   OUT_RESULT_PLUS = 21,  /* as many as the result says and `size` more (msgrcv's type) */
   OUT_SOCKOPT = 22,     /* by level and option (args[1], args[2]): only what is refused */
@@ -40,7 +40,7 @@ enum output_kind {
 /* When they have been written. */
 enum output_when {
   WHEN_SUCCESS = 0,     /* result >= 0 */
-  WHEN_ALWAYS = 1,      /* also on error: select's time-out, a path */
+  WHEN_ALWAYS = 1,      /* also on error, but -EFAULT: select's time-out, a path */
   WHEN_POSITIVE = 2,    /* result > 0 */
   WHEN_INTERRUPTED = 3, /* result is -EINTR or a restart: nanosleep's remaining time */
 };

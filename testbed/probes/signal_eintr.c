@@ -8,7 +8,7 @@
 enum { kGot, kOver };
 static int fds[2];
 static volatile unsigned* shared;
-static pid_t helper;
+static pid_t disturber;
 
 static void on_signal(int signal, siginfo_t* info, void* context) {
   (void)signal, (void)info, (void)context;
@@ -31,13 +31,13 @@ static int disturb(void* times) {
 static void begin(int flags, unsigned long times) {
   shared[kGot] = shared[kOver] = 0;
   set_handler(SIGUSR1, on_signal, flags);
-  helper = start_child(disturb, (void*)times);
+  disturber = start_child(disturb, (void*)times);
 }
 
 static void end(void) {
   char byte;
   shared[kOver] = 1;
-  reap(helper, 0);
+  reap(disturber, 0);
   struct pollfd in = {.fd = fds[0], .events = POLLIN};
   while (poll(&in, 1, 0) == 1) read_all(fds[0], &byte, 1);
 }
