@@ -196,11 +196,13 @@ void Planner::AddIfconf(uint64_t address) {
   }
 }
 
+// The child's word is written in the child's memory. Elsewhere the page may not exist.
 void Planner::AddClone() {
-  if ((call_.args[0] & (kClonePidfd | kCloneParentSettid)) != 0) {
+  const bool child = call_.result == 0;
+  if (!child && (call_.args[0] & (kClonePidfd | kCloneParentSettid)) != 0) {
     AddUnlessBad(call_.args[2], 4);
   }
-  if ((call_.args[0] & kCloneChildSettid) != 0) {
+  if (child && (call_.args[0] & kCloneChildSettid) != 0) {
     AddUnlessBad(call_.args[3], 4);
   }
 }
@@ -214,13 +216,14 @@ bool Planner::AddClone3(uint64_t address) {
   if ((clone->flags & kCloneNewNamespaces) != 0) {
     return true;
   }
-  if ((clone->flags & kClonePidfd) != 0) {
+  const bool child = call_.result == 0;
+  if (!child && (clone->flags & kClonePidfd) != 0) {
     AddUnlessBad(clone->pidfd, 4);
   }
-  if ((clone->flags & kCloneParentSettid) != 0) {
+  if (!child && (clone->flags & kCloneParentSettid) != 0) {
     AddUnlessBad(clone->parent_tid, 4);
   }
-  if ((clone->flags & kCloneChildSettid) != 0) {
+  if (child && (clone->flags & kCloneChildSettid) != 0) {
     AddUnlessBad(clone->child_tid, 4);
   }
   return false;

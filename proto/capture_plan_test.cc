@@ -306,14 +306,16 @@ TEST(CapturePlan, Clones) {
   const uint64_t thread = 0x3d0f00;  // parent tid, child cleartid, ...: as glibc makes one
   EXPECT_THAT(Plan(memory, "clone", {thread, 1, 0x1000, 0x2000}, 7).spans,
               ElementsAre(PlannedSpan{0x1000, 4}));
-  EXPECT_THAT(Plan(memory, "clone", {0x1200011, 0, 0x1000, 0x2000}, 7).spans,
+  EXPECT_THAT(Plan(memory, "clone", {0x1200011, 0, 0x1000, 0x2000}, 7).spans, IsEmpty());
+  EXPECT_THAT(Plan(memory, "clone", {0x1200011, 0, 0x1000, 0x2000}, 0).spans,
               ElementsAre(PlannedSpan{0x2000, 4}));
   EXPECT_THAT(Plan(memory, "clone", {17}, 7).spans, IsEmpty());
   EXPECT_EQ(Plan(memory, "clone", {0x20000011}, 7).problem, PROBLEM_REFUSED_SYSCALL);
 
   memory.Put(0x1000, std::array<uint64_t, 4>{0x1101000, 0x2000, 0x2100, 0x2200});
   EXPECT_THAT(Plan(memory, "clone3", {0x1000, 88}, 7).spans,
-              ElementsAre(PlannedSpan{0x2000, 4}, PlannedSpan{0x2200, 4}, PlannedSpan{0x2100, 4}));
+              ElementsAre(PlannedSpan{0x2000, 4}, PlannedSpan{0x2200, 4}));
+  EXPECT_THAT(Plan(memory, "clone3", {0x1000, 88}, 0).spans, ElementsAre(PlannedSpan{0x2100, 4}));
   memory.Put(0x1000, uint64_t{0x80});  // CLONE_NEWTIME
   EXPECT_EQ(Plan(memory, "clone3", {0x1000, 88}, 7).problem, PROBLEM_REFUSED_SYSCALL);
   EXPECT_EQ(Plan(memory, "clone3", {kBad, 88}, 7).problem, PROBLEM_UNREADABLE);

@@ -62,7 +62,6 @@ constexpr SyscallRow kRows[] = {
         .Code(Irregular::kWait)
         .Out({Fixed(2, 128, WHEN_ALWAYS), Fixed(4, 144)})
         .Note("on an error it clears the info"),
-        .Out({Fixed(2, 128, WHEN_ALWAYS), Fixed(4, 144)}),  // an error leaves zeroes
     Row(434, "pidfd_open", {Pid(), Flags()}).Execute(),
     Row(438, "pidfd_getfd", {Fd("pidfd"), Fd("targetfd"), Flags()}).Execute(),
     Row(272, "unshare", {As("flags", ArgKind::kCloneFlags)})

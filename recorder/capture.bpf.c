@@ -19,7 +19,6 @@ char LICENSE[] SEC("license") = "GPL";
 
 #define EINTR 4
 #define SIGSTOP 19
-#define EFAULT 14
 #define ENOSYS 38
 #define NR_RT_SIGRETURN 15
 #define FIRST_RESTART (-516)
@@ -375,7 +374,7 @@ static __always_inline bool applies(u32 when, s64 result) {
     case WHEN_INTERRUPTED:
       return result == -EINTR || (result >= FIRST_RESTART && result <= LAST_RESTART);
   }
-  return result != -EFAULT; /* what cannot be written cannot be read either */
+  return true;
 }
 
 /* The spans of one output. `refused` is set for a command that ends the recording. */
@@ -415,12 +414,11 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
     case OUT_PAGES: length = (other + 4095) / 4096; break;
     case OUT_RESULT_PLUS: length = positive + size; break;
     case OUT_CLONE:
-      if (s->args[0] & (CLONE_PIDFD | CLONE_PARENT_SETTID))
-        add_unless_bad(s, s->args[2], 4, 0, result);
-      if (s->args[0] & CLONE_CHILD_SETTID) add_unless_bad(s, s->args[3], 4, 0, result);
       /* The child's word is written in the child's memory. Elsewhere the page may not exist. */
-      if (result && (s->args[0] & (CLONE_PIDFD | CLONE_PARENT_SETTID))) add_span(s, s->args[2], 4, 0);
-      if (!result && (s->args[0] & CLONE_CHILD_SETTID)) add_span(s, s->args[3], 4, 0);
+      if (result && (s->args[0] & (CLONE_PIDFD | CLONE_PARENT_SETTID)))
+        add_unless_bad(s, s->args[2], 4, 0, result);
+      if (!result && (s->args[0] & CLONE_CHILD_SETTID))
+        add_unless_bad(s, s->args[3], 4, 0, result);
       return 0;
     case OUT_FUTEX: return add_futex(s->args[1], address, s->args[4], result);
     case OUT_CLONE3: {
@@ -430,13 +428,11 @@ static __noinline int add_output(u32 number, u32 index, s64 result) {
         return 0;
       }
       if (clone.flags & CLONE_NEW_NAMESPACES) return 1;
-      if (clone.flags & CLONE_PIDFD) add_unless_bad(s, clone.pidfd, 4, 0, result);
-      if (clone.flags & CLONE_PARENT_SETTID) add_unless_bad(s, clone.parent_tid, 4, 0, result);
-      if (clone.flags & CLONE_CHILD_SETTID) add_unless_bad(s, clone.child_tid, 4, 0, result);
-      if (bpf_probe_read_user(&clone, sizeof(clone), (void *)address)) return 0;
-      if (result && (clone.flags & CLONE_PIDFD)) add_span(s, clone.pidfd, 4, 0);
-      if (result && (clone.flags & CLONE_PARENT_SETTID)) add_span(s, clone.parent_tid, 4, 0);
-      if (!result && (clone.flags & CLONE_CHILD_SETTID)) add_span(s, clone.child_tid, 4, 0);
+      if (result && (clone.flags & CLONE_PIDFD)) add_unless_bad(s, clone.pidfd, 4, 0, result);
+      if (result && (clone.flags & CLONE_PARENT_SETTID))
+        add_unless_bad(s, clone.parent_tid, 4, 0, result);
+      if (!result && (clone.flags & CLONE_CHILD_SETTID))
+        add_unless_bad(s, clone.child_tid, 4, 0, result);
       return 0;
     }
     case OUT_IOCTL:
