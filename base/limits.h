@@ -65,7 +65,7 @@ inline constexpr std::size_t kWatchSearchEntries = 2'000'000;
 inline constexpr auto kCpuLoadSample = 50ms;      // how long the CPUs are watched to choose one
 inline constexpr auto kStarvationPoll = 5ms;
 inline constexpr auto kStarvationLimit = 20ms;    // a task waits while another computes
-inline constexpr auto kTurn = 20ms;               // of a task that makes system calls, but never waits
+inline constexpr auto kTurn = 5ms;                // of a task that makes system calls, but never waits
 inline constexpr auto kMonopolyLimit = 2s;        // the same, and it does not give up the CPU
 inline constexpr int kRunnableTasksNoted = 4;     // more at once are worth a word before
 
