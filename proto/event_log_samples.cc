@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/check.h"
+#include "base/clock_ring.h"
 
 namespace migrate {
 namespace {
@@ -104,9 +105,13 @@ std::vector<std::byte> EveryKindOfFrame(std::size_t large_bytes) {
   FrameBuilder(EVENT_SIGNAL, 7)
       .Number(17)
       .Args({0x401000, 0, 0x402000})
-      .Span(0x6000, std::string(128, '\1'))
+      .Span(0, std::string(48, '\1'))
       .AppendTo(out);
-  FrameBuilder(EVENT_CLOCKS, 7).Span(0x7000, std::string(32, '\2')).AppendTo(out);
+  const clock_ring_entry reading = {9, CLOCK_GETTIME, 1, 0, {12, 345'678'901}};
+  FrameBuilder(EVENT_CLOCKS, 7)
+      .Args({9, 1})
+      .Span(0x7120, std::as_bytes(std::span(&reading, 1)))
+      .AppendTo(out);
   FrameBuilder(EVENT_TSC, 7).Result(123456789).Args({0x401234, 3}).AppendTo(out);
   FrameBuilder(EVENT_PROBLEM, 8).Number(PROBLEM_STARVED).Args({1, 2}).AppendTo(out);
   FrameBuilder(EVENT_TASK_EXIT, 8).Result(0).Args({0}).AppendTo(out);
