@@ -15,6 +15,7 @@ namespace migrate::rows {
 // ---- arguments ----
 
 constexpr Argument Int(std::string_view name) { return {name, ArgKind::kInt}; }
+constexpr Argument Long(std::string_view name) { return {name, ArgKind::kLong}; }
 constexpr Argument Unsigned(std::string_view name) { return {name, ArgKind::kUnsigned}; }
 constexpr Argument Hex(std::string_view name) { return {name, ArgKind::kHex}; }
 constexpr Argument Mode(std::string_view name = "mode") { return {name, ArgKind::kOctal}; }
@@ -25,6 +26,7 @@ constexpr Argument Path(std::string_view name = "path") { return {name, ArgKind:
 constexpr Argument Signal(std::string_view name = "sig") { return {name, ArgKind::kSignal}; }
 constexpr Argument Size(std::string_view name = "size") { return {name, ArgKind::kSize}; }
 constexpr Argument Flags(std::string_view name = "flags") { return {name, ArgKind::kFlags}; }
+constexpr Argument CreationFlags() { return {"flags", ArgKind::kCreationFlags}; }
 constexpr Argument AtFlags() { return {"flags", ArgKind::kAtFlags}; }
 constexpr Argument Buffer(std::string_view name = "buf") { return {name, ArgKind::kBuffer}; }
 constexpr Argument Timespec(std::string_view name) { return {name, ArgKind::kTimespec}; }
@@ -134,6 +136,11 @@ struct Builder : SyscallRow {
   constexpr Builder Code(Irregular value) const {
     Builder copy = *this;
     copy.irregular = value;
+    return copy;
+  }
+  constexpr Builder Returns(ArgKind kind) const {
+    Builder copy = *this;
+    copy.result = kind;
     return copy;
   }
   constexpr Builder RefuseBits(int8_t arg, uint32_t bits) const {

@@ -17,6 +17,8 @@ constexpr std::string_view kHandle = "a file handle names an inode of this host"
 constexpr std::string_view kMounts = "mounts are not part of a checkpoint's replay";
 
 constexpr Argument OpenFlags() { return As("flags", ArgKind::kOpenFlags); }
+constexpr Argument Stat() { return As("st", ArgKind::kStat); }
+constexpr Argument Dirents() { return As("dirents", ArgKind::kDirents); }
 constexpr Argument Access() { return As("mode", ArgKind::kAccessMode); }
 
 constexpr SyscallRow kRows[] = {
@@ -32,7 +34,7 @@ constexpr SyscallRow kRows[] = {
     Row(436, "close_range", {Unsigned("first"), Unsigned("last"), Flags()}).Execute(),
     Row(32, "dup", {Fd()}).Execute().File(0),
     Row(33, "dup2", {Fd("oldfd"), Fd("newfd")}).Execute().File(0),
-    Row(292, "dup3", {Fd("oldfd"), Fd("newfd"), OpenFlags()}).Execute().File(0),
+    Row(292, "dup3", {Fd("oldfd"), Fd("newfd"), CreationFlags()}).Execute().File(0),
     Row(72, "fcntl", {Fd(), As("cmd", ArgKind::kFcntlCommand), Hex("arg")})
         .Execute()
         .File(0)
@@ -46,14 +48,14 @@ constexpr SyscallRow kRows[] = {
 
     // Descriptors of other kinds.
     Row(22, "pipe", {As("fds", ArgKind::kIntPair)}).Execute().Out(Fixed(0, 8)),
-    Row(293, "pipe2", {As("fds", ArgKind::kIntPair), OpenFlags()}).Execute().Out(Fixed(0, 8)),
+    Row(293, "pipe2", {As("fds", ArgKind::kIntPair), CreationFlags()}).Execute().Out(Fixed(0, 8)),
     Row(284, "eventfd", {Unsigned("initval")}).Execute(),
-    Row(290, "eventfd2", {Unsigned("initval"), OpenFlags()}).Execute(),
+    Row(290, "eventfd2", {Unsigned("initval"), CreationFlags()}).Execute(),
     Row(282, "signalfd", {Fd(), Sigset("mask"), Size()}).Execute(),
-    Row(289, "signalfd4", {Fd(), Sigset("mask"), Size(), OpenFlags()}).Execute(),
-    Row(283, "timerfd_create", {Clock(), OpenFlags()}).Execute(),
+    Row(289, "signalfd4", {Fd(), Sigset("mask"), Size(), CreationFlags()}).Execute(),
+    Row(283, "timerfd_create", {Clock(), CreationFlags()}).Execute(),
     Row(253, "inotify_init").Execute(),
-    Row(294, "inotify_init1", {OpenFlags()}).Execute(),
+    Row(294, "inotify_init1", {CreationFlags()}).Execute(),
     Row(254, "inotify_add_watch", {Fd(), Path(), Hex("mask")}).Execute(),
     Row(255, "inotify_rm_watch", {Fd(), Int("wd")}).Execute(),
     Row(300, "fanotify_init", {Flags(), OpenFlags()})
@@ -62,41 +64,39 @@ constexpr SyscallRow kRows[] = {
         .Refuse("see fanotify_init"),
     Row(319, "memfd_create", {Path("name"), Flags()}).Execute(),
     Row(447, "memfd_secret", {Flags()}).Refuse("its pages cannot be read for a checkpoint"),
-    Row(323, "userfaultfd", {OpenFlags()})
+    Row(323, "userfaultfd", {CreationFlags()})
         .Refuse("page faults would be inputs that no syscall shows"),
 
     // Position, size, durability.
-    Row(8, "lseek", {Fd(), Int("offset"), As("whence", ArgKind::kWhence)})
+    Row(8, "lseek", {Fd(), Long("offset"), As("whence", ArgKind::kWhence)})
         .Rule(0, FileRule::kPosition),
-    Row(76, "truncate", {Path(), Int("length")}).Execute(),
-    Row(77, "ftruncate", {Fd(), Int("length")}).Rule(0, FileRule::kWrite),
-    Row(285, "fallocate", {Fd(), Hex("mode"), Int("offset"), Int("len")}).Rule(0, FileRule::kWrite),
+    Row(76, "truncate", {Path(), Long("length")}).Execute(),
+    Row(77, "ftruncate", {Fd(), Long("length")}).Rule(0, FileRule::kWrite),
+    Row(285, "fallocate", {Fd(), Hex("mode"), Long("offset"), Long("len")})
+        .Rule(0, FileRule::kWrite),
     Row(74, "fsync", {Fd()}).Suppress().File(0).MayBlock().Note(kDurability),
     Row(75, "fdatasync", {Fd()}).Suppress().File(0).MayBlock().Note(kDurability),
     Row(162, "sync").Suppress().MayBlock().Note(kDurability),
     Row(306, "syncfs", {Fd()}).Suppress().MayBlock().Note(kDurability),
-    Row(277, "sync_file_range", {Fd(), Int("offset"), Int("nbytes"), Flags()})
+    Row(277, "sync_file_range", {Fd(), Long("offset"), Long("nbytes"), Flags()})
         .Suppress()
         .MayBlock()
         .Note(kDurability),
-    Row(187, "readahead", {Fd(), Int("offset"), Size("count")}).Inject().MayBlock(),
-    Row(221, "fadvise64", {Fd(), Int("offset"), Size("len"), Int("advice")}).Inject(),
+    Row(187, "readahead", {Fd(), Long("offset"), Size("count")}).Inject().MayBlock(),
+    Row(221, "fadvise64", {Fd(), Long("offset"), Size("len"), Int("advice")}).Inject(),
     Row(451, "cachestat", {Fd(), Pointer("range"), Pointer("cstat"), Flags()})
         .Inject()
         .Out(Fixed(2, 40)),
 
     // Metadata that is read.
-    Row(4, "stat", {Path(), Pointer("st")}).Inject().Out(Fixed(1, 144)).Note(kMetadata),
-    Row(5, "fstat", {Fd(), Pointer("st")})
-        .Rule(0, FileRule::kStatus)
-        .Out(Fixed(1, 144))
-        .Note(kMetadata),
-    Row(6, "lstat", {Path(), Pointer("st")}).Inject().Out(Fixed(1, 144)).Note(kMetadata),
-    Row(262, "newfstatat", {DirFd(), Path(), Pointer("st"), AtFlags()})
+    Row(4, "stat", {Path(), Stat()}).Inject().Out(Fixed(1, 144)).Note(kMetadata),
+    Row(5, "fstat", {Fd(), Stat()}).Rule(0, FileRule::kStatus).Out(Fixed(1, 144)).Note(kMetadata),
+    Row(6, "lstat", {Path(), Stat()}).Inject().Out(Fixed(1, 144)).Note(kMetadata),
+    Row(262, "newfstatat", {DirFd(), Path(), Stat(), AtFlags()})
         .Inject()
         .Out(Fixed(2, 144))
         .Note(kMetadata),
-    Row(332, "statx", {DirFd(), Path(), AtFlags(), Hex("mask"), Pointer("stx")})
+    Row(332, "statx", {DirFd(), Path(), AtFlags(), Hex("mask"), As("stx", ArgKind::kStatx)})
         .Inject()
         .Out(Fixed(4, 256))
         .Note(kMetadata),
@@ -109,11 +109,11 @@ constexpr SyscallRow kRows[] = {
     Row(89, "readlink", {Path(), Buffer(), Size()}).Inject().Out(Result(1)),
     Row(267, "readlinkat", {DirFd(), Path(), Buffer(), Size()}).Inject().Out(Result(2)),
     Row(79, "getcwd", {Buffer(), Size()}).Inject().Out(Result(0)),
-    Row(78, "getdents", {Fd(), Pointer("dirents"), Size("count")})
+    Row(78, "getdents", {Fd(), Dirents(), Size("count")})
         .Rule(0, FileRule::kStatus)
         .Out(Result(1))
         .Note(kListing),
-    Row(217, "getdents64", {Fd(), Pointer("dirents"), Size("count")})
+    Row(217, "getdents64", {Fd(), Dirents(), Size("count")})
         .Rule(0, FileRule::kStatus)
         .Out(Result(1))
         .Note(kListing),
@@ -149,7 +149,7 @@ constexpr SyscallRow kRows[] = {
     Row(80, "chdir", {Path()}).Execute(),
     Row(81, "fchdir", {Fd()}).Execute(),
     Row(161, "chroot", {Path()}).Execute(),
-    Row(95, "umask", {Mode("mask")}).Execute(),
+    Row(95, "umask", {Mode("mask")}).Execute().Returns(ArgKind::kOctal),
     Row(82, "rename", {Path("from"), Path("to")}).Execute(),
     Row(264, "renameat", {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to")}).Execute(),
     Row(316, "renameat2", {DirFd("fromdir"), Path("from"), DirFd("todir"), Path("to"), Flags()})

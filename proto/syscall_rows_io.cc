@@ -13,6 +13,11 @@ constexpr std::string_view kUnseen =
 constexpr Argument Iov() { return As("iov", ArgKind::kIovec); }
 constexpr Argument Sockaddr() { return As("addr", ArgKind::kSockaddr); }
 constexpr Argument MessageFlags() { return As("flags", ArgKind::kMessageFlags); }
+constexpr Argument Messages() { return As("msgs", ArgKind::kMmsghdr); }
+constexpr Argument Level() { return As("level", ArgKind::kSocketLevel); }
+constexpr Argument Option() { return As("optname", ArgKind::kSocketOption); }
+constexpr Argument Value() { return As("optval", ArgKind::kOptionValue); }
+constexpr Argument FdSetOf(std::string_view name) { return As(name, ArgKind::kBits); }
 constexpr Argument Message() { return As("msg", ArgKind::kMsghdr); }
 constexpr Argument Family() { return As("family", ArgKind::kFamily); }
 constexpr Argument Type() { return As("type", ArgKind::kSocketType); }
@@ -33,11 +38,11 @@ constexpr Builder Waits(Builder row) { return row.Inject().MayBlock(); }
 constexpr SyscallRow kRows[] = {
     // Bytes in.
     Reads(Row(0, "read", {Fd(), Buffer(), Size("count")})).Out(Result(1)),
-    Reads(Row(17, "pread64", {Fd(), Buffer(), Size("count"), Int("offset")})).Out(Result(1)),
+    Reads(Row(17, "pread64", {Fd(), Buffer(), Size("count"), Long("offset")})).Out(Result(1)),
     Reads(Row(19, "readv", {Fd(), Iov(), Size("iovcnt")})).Out(Iovec(1, 2)),
-    Reads(Row(295, "preadv", {Fd(), Iov(), Size("iovcnt"), Int("pos_l"), Int("pos_h")}))
+    Reads(Row(295, "preadv", {Fd(), Iov(), Size("iovcnt"), Long("pos_l"), Long("pos_h")}))
         .Out(Iovec(1, 2)),
-    Reads(Row(327, "preadv2", {Fd(), Iov(), Size("iovcnt"), Int("pos_l"), Int("pos_h"), Flags()}))
+    Reads(Row(327, "preadv2", {Fd(), Iov(), Size("iovcnt"), Long("pos_l"), Long("pos_h"), Flags()}))
         .Out(Iovec(1, 2)),
     Reads(Row(45, "recvfrom",
               {Fd(), Buffer(), Size(), MessageFlags(), Sockaddr(), Word32("addrlen")}))
@@ -45,23 +50,23 @@ constexpr SyscallRow kRows[] = {
     Reads(Row(47, "recvmsg", {Fd(), Message(), MessageFlags()}))
         .Code(Irregular::kPassing)
         .Out(Output(OUT_MSGHDR, 1, 0, 0, WHEN_SUCCESS)),
-    Reads(Row(299, "recvmmsg",
-              {Fd(), Pointer("msgs"), Size("vlen"), MessageFlags(), Timespec("timeout")}))
+    Reads(
+        Row(299, "recvmmsg", {Fd(), Messages(), Size("vlen"), MessageFlags(), Timespec("timeout")}))
         .Code(Irregular::kPassing)
         .Out({Output(OUT_MMSGHDR, 1, 2, 0, WHEN_POSITIVE), Fixed(4, 16)}),
     Reads(Row(278, "vmsplice", {Fd(), Iov(), Size("nr_segs"), Flags()})).Out(Iovec(1, 2)),
 
     // Bytes out.
     Writes(Row(1, "write", {Fd(), Buffer(), Size("count")})).Out(DataIn(1, 2)),
-    Writes(Row(18, "pwrite64", {Fd(), Buffer(), Size("count"), Int("offset")})).Out(DataIn(1, 2)),
+    Writes(Row(18, "pwrite64", {Fd(), Buffer(), Size("count"), Long("offset")})).Out(DataIn(1, 2)),
     Writes(Row(20, "writev", {Fd(), Iov(), Size("iovcnt")})),
-    Writes(Row(296, "pwritev", {Fd(), Iov(), Size("iovcnt"), Int("pos_l"), Int("pos_h")})),
+    Writes(Row(296, "pwritev", {Fd(), Iov(), Size("iovcnt"), Long("pos_l"), Long("pos_h")})),
     Writes(
-        Row(328, "pwritev2", {Fd(), Iov(), Size("iovcnt"), Int("pos_l"), Int("pos_h"), Flags()})),
+        Row(328, "pwritev2", {Fd(), Iov(), Size("iovcnt"), Long("pos_l"), Long("pos_h"), Flags()})),
     Writes(Row(44, "sendto", {Fd(), Buffer(), Size(), MessageFlags(), Sockaddr(), Size("addrlen")}))
         .Out({DataIn(1, 2), AddressIn(4, 5)}),
     Writes(Row(46, "sendmsg", {Fd(), Message(), MessageFlags()})).Code(Irregular::kPassing),
-    Writes(Row(307, "sendmmsg", {Fd(), Pointer("msgs"), Size("vlen"), MessageFlags()}))
+    Writes(Row(307, "sendmmsg", {Fd(), Messages(), Size("vlen"), MessageFlags()}))
         .Code(Irregular::kPassing)
         .Out(Result(1, 64)),
 
@@ -106,12 +111,12 @@ constexpr SyscallRow kRows[] = {
     Row(52, "getpeername", {Fd(), Sockaddr(), Word32("addrlen")})
         .Rule(0, FileRule::kStatus)
         .Out({Pointee32(1, 2, 128), Fixed(2, 4)}),
-    Row(54, "setsockopt", {Fd(), Int("level"), Int("optname"), Buffer("optval"), Size("optlen")})
+    Row(54, "setsockopt", {Fd(), Level(), Option(), Value(), Size("optlen")})
         .Execute()
         .File(0)
         .Out({ByCommand(OUT_SOCKOPT, 3, 2, kSetsockoptTag),
               Output(OUT_BYTES_IN, 3, 4, 64, WHEN_ALWAYS)}),
-    Row(55, "getsockopt", {Fd(), Int("level"), Int("optname"), Buffer("optval"), Word32("optlen")})
+    Row(55, "getsockopt", {Fd(), Level(), Option(), Value(), Word32("optlen")})
         .Rule(0, FileRule::kStatus)
         .Out({ByCommand(OUT_SOCKOPT, 3, 2), Pointee32(3, 4, kAnySize), Fixed(4, 4, WHEN_ALWAYS)}),
 
@@ -122,15 +127,15 @@ constexpr SyscallRow kRows[] = {
               {PollFds(), Size("nfds"), Timespec("timeout"), Sigset("mask"), Size("masksize")}))
         .Out({ByArg(0, 1, 8, WHEN_ALWAYS), Fixed(2, 16, WHEN_ALWAYS)}),
     Waits(Row(23, "select",
-              {Int("nfds"), Pointer("readfds"), Pointer("writefds"), Pointer("exceptfds"),
+              {Int("nfds"), FdSetOf("readfds"), FdSetOf("writefds"), FdSetOf("exceptfds"),
                Timeval("timeout")}))
         .Out({FdSet(1, 0), FdSet(2, 0), FdSet(3, 0), Fixed(4, 16, WHEN_ALWAYS)}),
     Waits(Row(270, "pselect6",
-              {Int("nfds"), Pointer("readfds"), Pointer("writefds"), Pointer("exceptfds"),
+              {Int("nfds"), FdSetOf("readfds"), FdSetOf("writefds"), FdSetOf("exceptfds"),
                Timespec("timeout"), Pointer("mask")}))
         .Out({FdSet(1, 0), FdSet(2, 0), FdSet(3, 0), Fixed(4, 16, WHEN_ALWAYS)}),
     Row(213, "epoll_create", {Int("size")}).Execute(),
-    Row(291, "epoll_create1", {As("flags", ArgKind::kOpenFlags)}).Execute(),
+    Row(291, "epoll_create1", {CreationFlags()}).Execute(),
     Row(233, "epoll_ctl", {Fd("epfd"), As("op", ArgKind::kEpollOperation), Fd(), Pointer("event")})
         .Execute(),
     Waits(Row(232, "epoll_wait", {Fd("epfd"), Events(), Size("maxevents"), Int("timeout")}))

@@ -22,12 +22,14 @@ constexpr SyscallRow kRows[] = {
              {Address(), Size("length"), Protection(), As("flags", ArgKind::kMapFlags), Fd(),
               Hex("offset")}))
         .Rule(4, FileRule::kMap)
+        .Returns(ArgKind::kPointer)
         .Note("at the logged address"),
     Maps(Row(11, "munmap", {Address(), Size("length")})),
     Maps(Row(25, "mremap",
              {Address(), Size("old_size"), Size("new_size"), Flags(), Address("new_addr")}))
+        .Returns(ArgKind::kPointer)
         .Note("to the logged address"),
-    Maps(Row(12, "brk", {Address()})),
+    Maps(Row(12, "brk", {Address()})).Returns(ArgKind::kPointer),
     Maps(Row(10, "mprotect", {Address(), Size("length"), Protection()})),
     Maps(Row(329, "pkey_mprotect", {Address(), Size("length"), Protection(), Int("pkey")})),
     Row(330, "pkey_alloc", {Flags(), Hex("access_rights")}).Execute(),
@@ -93,7 +95,9 @@ constexpr SyscallRow kRows[] = {
 
     // System V. The objects belong to the container; their ids are those of the source.
     SystemV(Row(29, "shmget", {Hex("key"), Size(), Flags()})),
-    SystemV(Row(30, "shmat", {Int("shmid"), Address(), Flags()})).Note("at the logged address"),
+    SystemV(Row(30, "shmat", {Int("shmid"), Address(), Flags()}))
+        .Returns(ArgKind::kPointer)
+        .Note("at the logged address"),
     SystemV(Row(67, "shmdt", {Address()})),
     SystemV(Row(31, "shmctl", {Int("shmid"), Int("cmd"), Pointer("buf")}))
         .Out(ByCommand(OUT_IPC, 2, 1, kShmctlTag)),
@@ -108,7 +112,7 @@ constexpr SyscallRow kRows[] = {
         .Note("GETALL is not logged: the replica's semaphores have the same values"),
     Row(68, "msgget", {Hex("key"), Flags()}).Execute(),
     Row(69, "msgsnd", {Int("msqid"), Pointer("msg"), Size(), Flags()}).Execute().MayBlock(),
-    Row(70, "msgrcv", {Int("msqid"), Pointer("msg"), Size(), Int("type"), Flags()})
+    Row(70, "msgrcv", {Int("msqid"), Pointer("msg"), Size(), Long("type"), Flags()})
         .Execute()
         .MayBlock()
         .Out(Output(OUT_RESULT_PLUS, 1, 0, 8, WHEN_SUCCESS)),

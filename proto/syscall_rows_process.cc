@@ -16,6 +16,12 @@ static_assert(kNewNamespaces == 0x7e020000);
 
 constexpr Argument Pid(std::string_view name = "pid") { return Int(name); }
 constexpr Argument WaitFlags() { return As("options", ArgKind::kWaitFlags); }
+constexpr Argument Action(std::string_view name) { return As(name, ArgKind::kSigaction); }
+constexpr Argument Info() { return As("info", ArgKind::kSiginfo); }
+constexpr Argument Resource() { return As("resource", ArgKind::kResource); }
+constexpr Argument Rlimit(std::string_view name) { return As(name, ArgKind::kRlimit); }
+constexpr Argument Rusage(std::string_view name) { return As(name, ArgKind::kRusage); }
+constexpr Argument Cpus() { return As("mask", ArgKind::kBits); }
 constexpr Argument FutexOp() { return As("op", ArgKind::kFutexOperation); }
 
 constexpr Builder Births(Builder row) {
@@ -51,12 +57,12 @@ constexpr SyscallRow kRows[] = {
         .Code(Irregular::kExec),
     Row(60, "exit", {Int("status")}).Execute().NeverReturns().Code(Irregular::kExit),
     Row(231, "exit_group", {Int("status")}).Execute().NeverReturns().Code(Irregular::kExit),
-    Row(61, "wait4", {Pid(), Word32("status"), WaitFlags(), Pointer("rusage")})
+    Row(61, "wait4", {Pid(), As("status", ArgKind::kWaitStatus), WaitFlags(), Rusage("rusage")})
         .Execute()
         .MayBlock()
         .Code(Irregular::kWait)
         .Out({Fixed(1, 4, WHEN_POSITIVE), Fixed(3, 144, WHEN_POSITIVE)}),
-    Row(247, "waitid", {Int("idtype"), Pid("id"), Pointer("info"), WaitFlags(), Pointer("rusage")})
+    Row(247, "waitid", {Int("idtype"), Pid("id"), Info(), WaitFlags(), Rusage("rusage")})
         .Execute()
         .MayBlock()
         .Code(Irregular::kWait)
@@ -81,17 +87,17 @@ constexpr SyscallRow kRows[] = {
         .Note("what the kernel writes into the area is not logged: the replica has the same CPU"),
     Row(324, "membarrier", {Int("cmd"), Flags(), Int("cpu")}).Execute(),
     Futex(Row(202, "futex",
-              {Word32("uaddr"), FutexOp(), Unsigned("val"), Hex("timeout"), Word32("uaddr2"),
-               Unsigned("val3")}))
+              {Pointer("uaddr"), FutexOp(), Unsigned("val"),
+               As("timeout", ArgKind::kFutexTimeout), Pointer("uaddr2"), Hex("val3")}))
         .MayBlock()
         .Out(Output(OUT_FUTEX, 0, 1, 0, WHEN_ALWAYS)),
     Futex(Row(449, "futex_waitv",
               {Pointer("waiters"), Size("nr"), Flags(), Timespec("timeout"), Clock()}))
         .MayBlock(),
-    Futex(Row(454, "futex_wake", {Word32("uaddr"), Hex("mask"), Int("nr"), Flags()})),
+    Futex(Row(454, "futex_wake", {Pointer("uaddr"), Hex("mask"), Int("nr"), Flags()})),
     Futex(
         Row(455, "futex_wait",
-            {Word32("uaddr"), Unsigned("val"), Hex("mask"), Flags(), Timespec("timeout"), Clock()}))
+            {Pointer("uaddr"), Unsigned("val"), Hex("mask"), Flags(), Timespec("timeout"), Clock()}))
         .MayBlock(),
     Futex(Row(456, "futex_requeue",
               {Pointer("waiters"), Flags(), Int("nr_wake"), Int("nr_requeue")})),
@@ -103,7 +109,7 @@ constexpr SyscallRow kRows[] = {
         .Out(Result(1)),
 
     // Signals.
-    Row(13, "rt_sigaction", {Signal(), Pointer("act"), Pointer("oldact"), Size("sigsetsize")})
+    Row(13, "rt_sigaction", {Signal(), Action("act"), Action("oldact"), Size("sigsetsize")})
         .Execute()
         .Out(Fixed(2, 32)),
     Row(14, "rt_sigprocmask",
@@ -118,7 +124,7 @@ constexpr SyscallRow kRows[] = {
         .MayBlock()
         .Code(Irregular::kSignal),
     Row(128, "rt_sigtimedwait",
-        {Sigset("set"), Pointer("info"), Timespec("timeout"), Size("sigsetsize")})
+        {Sigset("set"), Info(), Timespec("timeout"), Size("sigsetsize")})
         .Inject()
         .MayBlock()
         .Code(Irregular::kSignal)
@@ -194,12 +200,12 @@ constexpr SyscallRow kRows[] = {
         .Out({Pointee32(0, 1, kAnySize), Fixed(1, 4, WHEN_ALWAYS)}),
 
     // Limits and priorities.
-    Row(97, "getrlimit", {Int("resource"), Pointer("rlim")}).Inject().Out(Fixed(1, 16)),
-    Row(160, "setrlimit", {Int("resource"), Pointer("rlim")}).Execute(),
-    Row(302, "prlimit64", {Pid(), Int("resource"), Pointer("new"), Pointer("old")})
+    Row(97, "getrlimit", {Resource(), Rlimit("rlim")}).Inject().Out(Fixed(1, 16)),
+    Row(160, "setrlimit", {Resource(), Rlimit("rlim")}).Execute(),
+    Row(302, "prlimit64", {Pid(), Resource(), Rlimit("new"), Rlimit("old")})
         .Execute()
         .Out(Fixed(3, 16)),
-    Row(98, "getrusage", {Int("who"), Pointer("usage")}).Inject().Out(Fixed(1, 144)),
+    Row(98, "getrusage", {Int("who"), Rusage("usage")}).Inject().Out(Fixed(1, 144)),
     Row(140, "getpriority", {Int("which"), Int("who")}).Inject(),
     Row(141, "setpriority", {Int("which"), Int("who"), Int("prio")}).Execute(),
     Row(251, "ioprio_set", {Int("which"), Int("who"), Hex("ioprio")}).Execute(),
@@ -209,7 +215,7 @@ constexpr SyscallRow kRows[] = {
     Row(24, "sched_yield").Inject().MayBlock().Note("the order is in the log"),
     Schedules(Row(142, "sched_setparam", {Pid(), Pointer("param")})),
     Schedules(Row(144, "sched_setscheduler", {Pid(), Int("policy"), Pointer("param")})),
-    Schedules(Row(203, "sched_setaffinity", {Pid(), Size(), Pointer("mask")})),
+    Schedules(Row(203, "sched_setaffinity", {Pid(), Size(), Cpus()})),
     // Tells the size that it knows, if it is given a larger one.
     Schedules(Row(314, "sched_setattr", {Pid(), Pointer("attr"), Flags()}))
         .Out(Fixed(1, 4, WHEN_ALWAYS)),
@@ -218,7 +224,7 @@ constexpr SyscallRow kRows[] = {
     Row(146, "sched_get_priority_max", {Int("policy")}).Inject(),
     Row(147, "sched_get_priority_min", {Int("policy")}).Inject(),
     Row(148, "sched_rr_get_interval", {Pid(), Timespec("interval")}).Inject().Out(Fixed(1, 16)),
-    Row(204, "sched_getaffinity", {Pid(), Size(), Pointer("mask")}).Inject().Out(Result(2)),
+    Row(204, "sched_getaffinity", {Pid(), Size(), Cpus()}).Inject().Out(Result(2)),
     Row(315, "sched_getattr", {Pid(), Pointer("attr"), Size(), Flags()}).Inject().Out(ByArg(1, 2)),
     Row(309, "getcpu", {Word32("cpu"), Word32("node"), Pointer("unused")})
         .Inject()

@@ -18,6 +18,9 @@ constexpr std::string_view kObserver = "what it sees happens outside the contain
 constexpr std::string_view kQuota = "quotas belong to the host";
 constexpr std::string_view kGone = "no longer exists";
 
+constexpr Argument Interval(std::string_view name) { return As(name, ArgKind::kItimerval); }
+constexpr Argument Timer(std::string_view name) { return As(name, ArgKind::kItimerspec); }
+
 constexpr SyscallRow kRows[] = {
     // Clocks.
     Row(96, "gettimeofday", {Timeval("tv"), Pointer("tz")})
@@ -50,8 +53,8 @@ constexpr SyscallRow kRows[] = {
 
     // Timers.
     Row(37, "alarm", {Unsigned("seconds")}).Suppress().Note(kTimer),
-    Row(36, "getitimer", {Int("which"), Pointer("value")}).Inject().Out(Fixed(1, 32)),
-    Row(38, "setitimer", {Int("which"), Pointer("new"), Pointer("old")})
+    Row(36, "getitimer", {Int("which"), Interval("value")}).Inject().Out(Fixed(1, 32)),
+    Row(38, "setitimer", {Int("which"), Interval("new"), Interval("old")})
         .Suppress()
         .Out(Fixed(2, 32))
         .Note(kTimer),
@@ -59,18 +62,18 @@ constexpr SyscallRow kRows[] = {
         .Execute()
         .Out(Fixed(2, 4, WHEN_ALWAYS))
         .Note("with the logged id"),
-    Row(223, "timer_settime", {Int("id"), Flags(), Pointer("new"), Pointer("old")})
+    Row(223, "timer_settime", {Int("id"), Flags(), Timer("new"), Timer("old")})
         .Suppress()
         .Out(Fixed(3, 32))
         .Note(kTimer),
-    Row(224, "timer_gettime", {Int("id"), Pointer("value")}).Inject().Out(Fixed(1, 32)),
+    Row(224, "timer_gettime", {Int("id"), Timer("value")}).Inject().Out(Fixed(1, 32)),
     Row(225, "timer_getoverrun", {Int("id")}).Inject(),
     Row(226, "timer_delete", {Int("id")}).Execute(),
-    Row(286, "timerfd_settime", {Fd(), Flags(), Pointer("new"), Pointer("old")})
+    Row(286, "timerfd_settime", {Fd(), Flags(), Timer("new"), Timer("old")})
         .Suppress()
         .Out(Fixed(3, 32))
         .Note(kTimer),
-    Row(287, "timerfd_gettime", {Fd(), Pointer("value")}).Inject().Out(Fixed(1, 32)),
+    Row(287, "timerfd_gettime", {Fd(), Timer("value")}).Inject().Out(Fixed(1, 32)),
 
     // Facts.
     Row(318, "getrandom", {Buffer(), Size(), Flags()}).Inject().MayBlock().Out(Result(0)),

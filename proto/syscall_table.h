@@ -39,7 +39,8 @@ enum class FileRule : uint8_t {
 // For text: how an argument is printed.
 enum class ArgKind : uint8_t {
   kNone,
-  kInt,
+  kInt,       // 32 bits
+  kLong,      // 64 bits: a file's offset or length
   kUnsigned,
   kHex,
   kOctal,
@@ -52,6 +53,8 @@ enum class ArgKind : uint8_t {
   kFlags,  // bits without names here
   // Numbers with names.
   kOpenFlags,
+  kCreationFlags,  // those of a call without an access mode: pipe2, eventfd2
+  kFdFlags,        // FD_CLOEXEC
   kAtFlags,
   kAccessMode,
   kWhence,
@@ -62,11 +65,14 @@ enum class ArgKind : uint8_t {
   kWaitFlags,
   kFamily,
   kSocketType,
+  kSocketLevel,
+  kSocketOption,
   kMessageFlags,
   kEpollOperation,
   kFutexOperation,
   kClock,
   kSignalHow,
+  kResource,
   kFcntlCommand,
   kIoctlCommand,
   kPrctlCommand,
@@ -74,12 +80,26 @@ enum class ArgKind : uint8_t {
   kBuffer,
   kIovec,
   kMsghdr,
+  kMmsghdr,
   kSockaddr,
+  kOptionValue,
   kTimespec,
   kTimeval,
+  kItimerspec,
+  kItimerval,
+  kFutexTimeout,  // of some operations a number
   kPollFds,
   kEpollEvents,
   kSigset,
+  kSigaction,
+  kSiginfo,
+  kStat,
+  kStatx,
+  kDirents,
+  kRlimit,
+  kRusage,
+  kWaitStatus,
+  kBits,  // a set of numbers, a bit for each
   kIntPair,
   kInt32Pointer,
   kInt64Pointer,
@@ -121,6 +141,7 @@ struct SyscallRow {
   Irregular irregular = Irregular::kNone;
   int8_t refuse_arg = -1;   // success with one of refuse_bits in this argument is refused
   uint32_t refuse_bits = 0;
+  ArgKind result = ArgKind::kLong;  // how a result that is no error is printed
   uint8_t output_count = 0;
   std::array<capture_output, CAPTURE_MAX_OUTPUTS> outputs{};
   std::string_view note;  // why, where it is not obvious; always for kRefuse
