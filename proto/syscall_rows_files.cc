@@ -58,7 +58,7 @@ constexpr SyscallRow kRows[] = {
     Row(294, "inotify_init1", {CreationFlags()}).Execute(),
     Row(254, "inotify_add_watch", {Fd(), Path(), Hex("mask")}).Execute(),
     Row(255, "inotify_rm_watch", {Fd(), Int("wd")}).Execute(),
-    Row(300, "fanotify_init", {Flags(), OpenFlags()})
+    Row(300, "fanotify_init", {Flags(), As("event_flags", ArgKind::kOpenFlags)})
         .Refuse("its events come from the whole file system, not from the container"),
     Row(301, "fanotify_mark", {Fd(), Flags(), Hex("mask"), DirFd(), Path()})
         .Refuse("see fanotify_init"),
