@@ -9,6 +9,7 @@
 #include "cli/event_line.h"
 #include "cli/log_stats.h"
 #include "proto/event_log_reader.h"
+#include "proto/syscall_table.h"
 
 namespace migrate {
 namespace {
@@ -63,10 +64,11 @@ Result<Status> Print(const LogCommand& command, const LogFilter& filter, EventLo
 ExitCode RunLog(const LogCommand& command) {
   LogFilter filter{.task = command.task, .from = command.from, .to = command.to};
   if (!command.syscall.empty()) {
-    filter.syscall = SyscallNumber(command.syscall);
-    if (!filter.syscall) {
+    const SyscallRow* row = FindSyscall(command.syscall);
+    if (row == nullptr) {
       return Fail(ExitCode::kUsage, command.syscall + ": no such syscall");
     }
+    filter.syscall = row->number;
   }
   const std::filesystem::path path = std::filesystem::path(command.directory) / kLogFile;
   auto file = EventLogFile::Open(path);

@@ -4,8 +4,11 @@
 #include <array>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <string_view>
 
-#include "cli/event_line.h"
+#include "cli/event_text.h"
+#include "proto/clock_events.h"
+#include "proto/syscall_table.h"
 
 namespace migrate {
 namespace {
@@ -23,9 +26,9 @@ double Seconds(const EventLogTotals& totals) {
 }
 
 bool ReadsAClock(std::uint16_t number) {
-  static const std::array kNumbers = {SyscallNumber("clock_gettime"), SyscallNumber("gettimeofday"),
-                                      SyscallNumber("time")};
-  return std::find(kNumbers.begin(), kNumbers.end(), number) != kNumbers.end();
+  static constexpr std::array<std::string_view, 3> kNames = {"clock_gettime", "gettimeofday", "time"};
+  const SyscallRow* row = FindSyscall(number);
+  return row != nullptr && std::find(kNames.begin(), kNames.end(), row->name) != kNames.end();
 }
 
 template <typename... Values>
@@ -69,8 +72,12 @@ void LogStats::Add(const Event& event) {
     task.exited = event.kind == EVENT_TASK_EXIT;
   }
   clocks_.calls += syscall && ReadsAClock(event.number) ? 1 : 0;
-  clocks_.readings += event.kind == EVENT_CLOCKS ? 1 : 0;
-  clocks_.reading_bytes += event.kind == EVENT_CLOCKS ? event.DataBytes() : 0;
+  if (event.kind == EVENT_CLOCKS) {
+    const auto readings = ReadingsOf(event);
+    ++clocks_.reading_events;
+    clocks_.readings += readings ? readings->size() : 0;
+    clocks_.reading_bytes += event.DataBytes();
+  }
   clocks_.tsc += event.kind == EVENT_TSC ? 1 : 0;
 }
 
@@ -100,11 +107,11 @@ std::string LogStats::Text(const EventLogReader& reader) const {
                 Per(log.frame_bytes, all), Per(log.stored_bytes, all));
   text += Print("time      %.3f s, %.0f events/s\n", seconds,
                 seconds > 0 ? static_cast<double>(all) / seconds : 0);
-  text += Print("clocks    %llu calls (%.1f%% of the events), %llu events of readings with %llu "
-                "bytes, %llu TSC\n",
+  text += Print("clocks    %llu calls (%.1f%% of the events), %llu readings in %llu events "
+                "with %llu bytes, %llu TSC\n",
                 static_cast<Count>(clocks_.calls), 100 * Per(clocks_.calls, total_.count),
-                static_cast<Count>(clocks_.readings), static_cast<Count>(clocks_.reading_bytes),
-                static_cast<Count>(clocks_.tsc));
+                static_cast<Count>(clocks_.readings), static_cast<Count>(clocks_.reading_events),
+                static_cast<Count>(clocks_.reading_bytes), static_cast<Count>(clocks_.tsc));
   text += Print("\n%12s %7s %10s %14s %12s  %s\n", "count", "share", "errors", "bytes",
                 "bytes/event", "event");
   const auto line = [&](const std::string& name, const Row& row) {
@@ -149,6 +156,7 @@ nlohmann::json LogStats::Json(const EventLogReader& reader) const {
       {"clocks",
        {{"calls", clocks_.calls},
         {"readings", clocks_.readings},
+        {"reading_events", clocks_.reading_events},
         {"reading_bytes", clocks_.reading_bytes},
         {"tsc", clocks_.tsc}}},
       {"by_event", nlohmann::json::array()},

@@ -47,7 +47,8 @@ class LogStats {
   };
   struct Clocks {
     std::uint64_t calls = 0;     // clock_gettime and the like
-    std::uint64_t readings = 0;  // events of readings without a syscall
+    std::uint64_t readings = 0;  // without a syscall
+    std::uint64_t reading_events = 0;
     std::uint64_t reading_bytes = 0;
     std::uint64_t tsc = 0;
   };

@@ -229,7 +229,10 @@ void AddLogCommand(CLI::App& app, Arguments& arguments) {
   command->add_option("--to", log.to, "last LSN");
   command->add_flag("--stats", log.stats,
                     "instead of the events: counts, errors and bytes of each kind, rates, tasks");
-  command->add_option("-s", log.string_size, "bytes shown of each string")->capture_default_str();
+  command
+      ->add_option("-s", log.string_size,
+                   "bytes shown of each string, elements of each array; paths are whole")
+      ->capture_default_str();
 }
 
 void AddCommands(CLI::App& app, Arguments& arguments) {
