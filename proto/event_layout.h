@@ -39,7 +39,7 @@ enum event_kind {
   EVENT_DATA = 2,    /* spans of the EVENT_SYSCALL of the same task that follows: it had too many
                         bytes for one frame. Counts as no event. */
   EVENT_TASK_NEW = 3,  /* tid: the parent; args: tid, tgid of the new task, clone flags */
-  EVENT_TASK_EXIT = 4, /* result: the exit code as wait() tells it; args: 1 if the last of its process */
+  EVENT_TASK_EXIT = 4, /* result: the exit code as wait() tells it; args: its process, orig_rax */
   EVENT_EXEC = 5,      /* precedes the EVENT_SYSCALL of the exec; args: tid before it; span: the path */
   EVENT_SIGNAL = 6,    /* delivered (not: sent). number: the signal; args: instruction pointer,
                           1 if it interrupted a computation (not at a syscall), handler, sa_flags,
