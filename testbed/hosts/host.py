@@ -15,8 +15,8 @@ PEER_PORT = 7070
 class Namespace:
     """A machine that only has a network: the client. Also the part that hosts share with it."""
 
-    def __init__(self, name, netns, ip):
-        self.name, self.netns, self.ip = name, netns, ip
+    def __init__(self, name, netns, ip, ip6=None):
+        self.name, self.netns, self.ip, self.ip6 = name, netns, ip, ip6
 
     def enter(self):
         """The start of a command line that runs a program on this machine.
@@ -47,8 +47,8 @@ class ContainerNetwork(Namespace):
 class Host(Namespace):
     """A Docker host. Owns its dockerd and, once started, its migrated; both end with the testbed at the latest."""
 
-    def __init__(self, name, netns, ip, directory, build, criu_path, cgroup_parent):
-        super().__init__(name, netns, ip)
+    def __init__(self, name, netns, ip, ip6, directory, build, criu_path, cgroup_parent):
+        super().__init__(name, netns, ip, ip6)
         self.dir = Path(directory)
         self.build = Path(build)
         self.criu_path = criu_path
@@ -58,16 +58,18 @@ class Host(Namespace):
         self.docker_socket = self.dir / "docker.sock"
         self.control_socket = self.dir / "migrated.sock"
         self.live_restore = False
+        self.docker_options = {}  # further ones, for daemon.json
         self._processes = {}
 
     # --- the machine ---
 
-    def boot(self):
+    def boot(self, names=()):
         """Creates the mount namespace, held open by a process that does nothing. It stays when dockerd restarts, as on
-        a real machine, and what is mounted in it disappears with it."""
+        a real machine, and what is mounted in it disappears with it. `names`: lines of /etc/hosts."""
         for name in ("data", "exec", "migrate-runtime", "migrated-state", "docker-cli"):
             (self.dir / name).mkdir(parents=True)
-        command = f"hostname {self.node} && echo $$ >'{self.dir}/holder.pid' && exec sleep infinity"
+        (self.dir / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{line}\n" for line in names))
+        command = f"mount --bind '{self.dir}/hosts' /etc/hosts && hostname {self.node} && echo $$ >'{self.dir}/holder.pid' && exec sleep infinity"
         argv = super().enter() + ["unshare", "--mount", "--uts", "--propagation", "slave", "sh", "-c", command]
         null = subprocess.DEVNULL
         holder = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True)
@@ -113,7 +115,8 @@ class Host(Namespace):
         config = {"data-root": str(self.dir / "data"), "exec-root": str(self.dir / "exec"),
                   "pidfile": str(self.dir / "docker.pid"), "hosts": [f"unix://{self.docker_socket}"],
                   "runtimes": {"migrate": runtime}, "cgroup-parent": self.cgroup_parent,
-                  "live-restore": self.live_restore, "shutdown-timeout": 3, "log-level": "info"}
+                  "live-restore": self.live_restore, "shutdown-timeout": 3, "log-level": "info",
+                  **self.docker_options}
         (self.dir / "daemon.json").write_text(json.dumps(config, indent=2) + "\n")
 
     def start_docker(self, wait=True):

@@ -76,8 +76,9 @@ def _routes(host):
     found = set()
     for family in ("-4", "-6"):
         for route in _lines(host, "ip", family, "route", "show", "table", "all"):
-            # Learnt and link-local ones come and go by themselves, as does the state of a bridge without ports.
-            if not re.search(r"fe80|ff00::/8|^multicast ff", route):
+            # Learnt and link-local ones come and go by themselves, as does the state of a bridge without ports, and anycast
+            # ones with Docker's first network of IPv6, for which it turns forwarding on.
+            if not re.search(r"fe80|ff00::/8|^multicast ff|^anycast", route):
                 found.add(re.sub(r" linkdown| pref medium", "", route))
     return found
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two Docker hosts and a client on one machine, for tests. Needs root.
 
-    a  10.77.0.1   dockerd, containerd, migrated       all in namespaces, joined by a bridge
+    a  10.77.0.1   dockerd, containerd, migrated       all in namespaces, joined by a bridge; also fd00:10:77::1 etc.
     b  10.77.0.2   the same
     cl 10.77.0.3   clients
     c  10.77.0.4   a third host, for the scenarios that ask for it: Testbed.third()
@@ -39,7 +39,13 @@ ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "10.77.0"
 ADDRESSES = {"a": f"{NETWORK}.1", "b": f"{NETWORK}.2", "cl": f"{NETWORK}.3"}
 THIRD = f"{NETWORK}.4"
+NETWORK6 = "fd00:10:77::"
 LONGEST_WORKDIR = 50  # containerd's sockets are up to 50 characters below it; a socket's path may have 107
+
+
+def ip6_of(address):
+    """The IPv6 address of the machine with this IPv4 address."""
+    return NETWORK6 + address.rsplit(".", 1)[1]
 
 
 def default_base():
@@ -86,10 +92,10 @@ class Testbed:
         if len(str(self.workdir)) > LONGEST_WORKDIR:
             raise shell.Failed(f"{self.workdir}: the path is too long for unix sockets below it")
         prefix = self.workdir.name
-        self.a, self.b = (Host(n, reaper.netns_name(prefix, n), ADDRESSES[n], self.workdir / n, self.build,
-                               default_criu_path(), f"/{prefix}") for n in ("a", "b"))
+        self.a, self.b = (Host(n, reaper.netns_name(prefix, n), ADDRESSES[n], ip6_of(ADDRESSES[n]), self.workdir / n,
+                               self.build, default_criu_path(), f"/{prefix}") for n in ("a", "b"))
         self.hosts = [self.a, self.b]
-        self.client = Namespace("cl", reaper.netns_name(prefix, "cl"), ADDRESSES["cl"])
+        self.client = Namespace("cl", reaper.netns_name(prefix, "cl"), ADDRESSES["cl"], ip6_of(ADDRESSES["cl"]))
         self.machines = {"a": self.a, "b": self.b, "cl": self.client}
         self._undo = []
 
@@ -114,8 +120,9 @@ class Testbed:
                 for host in self.hosts:
                     host.criu_path = wrapped
             self._create_network()
+            names = [f"{ip} {host.name}.test" for host in self.hosts for ip in (host.ip, host.ip6)]
             for host in self.hosts:
-                host.boot()
+                host.boot(names)
                 host.start_docker(wait=False)
             for host in self.hosts:
                 host.wait_for_docker()
@@ -151,6 +158,7 @@ class Testbed:
                    "peer", "name", "eth0", "address", mac, "netns", name])
         shell.run(["ip", "-n", lan, "link", "set", f"to-{part}", "master", "br0", "up"])
         shell.run(["ip", "-n", name, "addr", "add", f"{address}/24", "dev", "eth0"])
+        shell.run(["ip", "-n", name, "addr", "add", f"{ip6_of(address)}/64", "dev", "eth0", "nodad"])
         shell.run(["ip", "-n", name, "link", "set", "eth0", "up"])
 
     # --- what scenarios use ---
@@ -159,8 +167,8 @@ class Testbed:
         """Starts the host c, which is one of `hosts` until the scenario has been cleaned up; what is then left on it fails
         the scenario. To be called first: what is asked for later is cleaned up earlier."""
         # Where the others have it.
-        c = Host("c", reaper.netns_name(self.workdir.name, "c"), THIRD, self.workdir / "c", self.build, self.a.criu_path,
-                 self.a.cgroup_parent)
+        c = Host("c", reaper.netns_name(self.workdir.name, "c"), THIRD, ip6_of(THIRD), self.workdir / "c", self.build,
+                 self.a.criu_path, self.a.cgroup_parent)
         self.on_cleanup(lambda: reaper.remove_machine(self.workdir, "c"))
         self._connect("c", THIRD)
         c.boot()
