@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cstring>
+#include <functional>
 #include <sstream>
 #include <vector>
 
@@ -58,25 +59,45 @@ Result<bool> LegacyForwardDrops() {
   return target.verdict == -NF_DROP - 1;
 }
 
-// Those of one family in which a packet to a container's address may end.
-std::vector<std::string> AddressChains(const std::string& family) {
-  return {family + " filter DOCKER-USER", family + " raw PREROUTING"};
+std::string UserChain(const std::string& family) { return family + " filter DOCKER-USER"; }
+std::string ForwardChain(const std::string& family) { return family + " filter FORWARD"; }
+
+// The one in which what is forwarded can be accepted; "" if there is none. Docker before 25 makes
+// no DOCKER-USER of IPv6: then the chain that it made for itself, behind whose first rules it only
+// ever adds its own for its own bridges.
+Result<std::string> ChainToOpen(const std::string& family) {
+  if (!TRY(ListChain(UserChain(family))).empty()) {
+    return UserChain(family);
+  }
+  const bool dockers =
+      family == "ip6" &&
+      TRY(ListChain(ForwardChain(family))).find("jump DOCKER-") != std::string::npos;
+  return dockers ? ForwardChain(family) : std::string();
 }
 
-Result<> DeleteMarked(const std::string& chain, const std::string& mark,
-                      const std::string& address) {
+Result<> DeleteRules(const std::string& chain,
+                     const std::function<bool(const std::string&)>& ours) {
   std::istringstream listed(TRY(ListChain(chain)));
   std::string commands;
   for (std::string line; std::getline(listed, line);) {
-    auto handle = line.find("# handle ");
-    if (line.find("comment \"" + mark + "\"") != std::string::npos &&
-        (address.empty() || line.find("addr " + address + " ") != std::string::npos) &&
-        handle != std::string::npos) {
+    const auto handle = line.find("# handle ");
+    if (handle != std::string::npos && ours(line)) {
       commands += "delete rule " + chain + " handle " + line.substr(handle + 9) + "\n";
     }
   }
   if (!commands.empty()) {
     TRY(RunNft(commands));
+  }
+  return {};
+}
+
+Result<> DeleteMarked(const std::string& family, const std::string& mark,
+                      const std::string& address) {
+  for (const auto& chain : {UserChain(family), ForwardChain(family), family + " raw PREROUTING"}) {
+    TRY(DeleteRules(chain, [&](const std::string& line) {
+      return line.find("comment \"" + mark + "\"") != std::string::npos &&
+             (address.empty() || line.find("addr " + address + " ") != std::string::npos);
+    }));
   }
   return {};
 }
@@ -108,38 +129,36 @@ Result<> CheckForwardingOf(int family) {
                      "iptables-nft can be opened; let Docker use iptables-nft",
                      "FIREWALL_LEGACY");
   }
-  const std::string table = six ? "ip6 filter " : "ip filter ";
-  auto user_chain = TRY(ListChain(table + "DOCKER-USER"));
-  if (user_chain.empty()) {
-    auto chain = TRY(ListChain(table + "FORWARD"));
-    if (chain.find("policy drop") != std::string::npos) {
-      return MakeError(ErrorCode::kFailedPrecondition,
-                       "the firewall drops forwarded packets and has no DOCKER-USER chain in "
-                       "which they could be accepted",
-                       "FIREWALL_DROPS");
-    }
+  const std::string word = six ? "ip6" : "ip";
+  if (TRY(ChainToOpen(word)).empty() &&
+      TRY(ListChain(ForwardChain(word))).find("policy drop") != std::string::npos) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "the firewall drops forwarded packets and has no DOCKER-USER chain in which "
+                     "they could be accepted",
+                     "FIREWALL_DROPS");
   }
   return {};
 }
 
 Result<bool> FiltersForwardedIpv6() {
-  const auto forward = TRY(ListChain("ip6 filter FORWARD"));
+  const auto forward = TRY(ListChain(ForwardChain("ip6")));
   return forward.find("policy drop") != std::string::npos ||
          forward.find("DOCKER") != std::string::npos;
 }
 
 Result<> AcceptForwarding(const std::string& link, const std::string& family) {
-  auto chain = TRY(ListChain(family + " filter DOCKER-USER"));
+  const auto chain = TRY(ChainToOpen(family));
   if (chain.empty()) {
     return {};
   }
+  const auto listed = TRY(ListChain(chain));
   // Only the simplest matches: a rule that iptables cannot read makes it refuse the whole table,
   // and Docker with it.
   std::string commands;
   for (const char* direction : {"oifname", "iifname"}) {
     auto rule = AcceptRule(direction, link);
-    if (chain.find(rule) == std::string::npos) {
-      commands += "insert rule " + family + " filter DOCKER-USER " + rule + "\n";
+    if (listed.find(rule) == std::string::npos) {
+      commands += "insert rule " + chain + " " + rule + "\n";
     }
   }
   if (!commands.empty()) {
@@ -149,17 +168,10 @@ Result<> AcceptForwarding(const std::string& link, const std::string& family) {
 }
 
 Result<> RevokeForwarding(const std::string& link, const std::string& family) {
-  std::istringstream chain(TRY(ListChain(family + " filter DOCKER-USER")));
-  std::string commands;
-  for (std::string line; std::getline(chain, line);) {
-    auto handle = line.find("# handle ");
-    if (line.find("ifname \"" + link + "\"") != std::string::npos && handle != std::string::npos) {
-      commands += "delete rule " + family + " filter DOCKER-USER handle " +
-                  line.substr(handle + 9) + "\n";
-    }
-  }
-  if (!commands.empty()) {
-    TRY(RunNft(commands));
+  for (const auto& chain : {UserChain(family), ForwardChain(family)}) {
+    TRY(DeleteRules(chain, [&](const std::string& line) {
+      return line.find("ifname \"" + link + "\"") != std::string::npos;
+    }));
   }
   return {};
 }
@@ -167,8 +179,8 @@ Result<> RevokeForwarding(const std::string& link, const std::string& family) {
 Result<> AcceptAddress(const std::string& address, const std::string& mark) {
   const std::string family = address.find(':') == std::string::npos ? "ip" : "ip6";
   std::string commands;
-  for (const auto& chain : AddressChains(family)) {
-    auto listed = TRY(ListChain(chain));
+  for (const auto& chain : {TRY(ChainToOpen(family)), family + " raw PREROUTING"}) {
+    const auto listed = chain.empty() ? std::string() : TRY(ListChain(chain));
     if (listed.empty()) {
       continue;
     }
@@ -187,18 +199,12 @@ Result<> AcceptAddress(const std::string& address, const std::string& mark) {
 }
 
 Result<> RevokeAddress(const std::string& address, const std::string& mark) {
-  const std::string family = address.find(':') == std::string::npos ? "ip" : "ip6";
-  for (const auto& chain : AddressChains(family)) {
-    TRY(DeleteMarked(chain, mark, address));
-  }
-  return {};
+  return DeleteMarked(address.find(':') == std::string::npos ? "ip" : "ip6", mark, address);
 }
 
 Result<> RevokeAddresses(const std::string& mark) {
   for (const char* family : {"ip", "ip6"}) {
-    for (const auto& chain : AddressChains(family)) {
-      TRY(DeleteMarked(chain, mark, {}));
-    }
+    TRY(DeleteMarked(family, mark, {}));
   }
   return {};
 }

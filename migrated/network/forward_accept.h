@@ -1,6 +1,7 @@
 // Permission to forward through one device, or to and from one address, on a host whose firewall
 // Docker manages: two rules in the DOCKER-USER chain, which Docker leaves to the administrator and
-// calls first. Internal to migrated/network; acts in the current network namespace; idempotent.
+// calls first; of IPv6, where Docker has no such chain, in FORWARD. Internal to migrated/network;
+// acts in the current network namespace; idempotent.
 #pragma once
 
 #include <string>
