@@ -56,12 +56,10 @@ std::string TakeCommands(const StandIn& stand_in) {
   const auto element = " element " + table + " addresses { " + stand_in.address;
   std::ostringstream out;
   out << "add table " << table << "\nadd set " << table << " addresses { type "
-      << family.address_type << "; }\nadd"
-      << element << " }\ndelete" << element << " }\nadd" << element << " comment \""
-      << stand_in.bridge << "\" }\nadd chain " << table
+      << family.address_type << "; }\nadd" << element << " }\ndelete" << element << " }\nadd"
+      << element << " comment \"" << stand_in.bridge << "\" }\nadd chain " << table
       << " in { type filter hook input priority -10; }\nflush chain " << table << " in\nadd rule "
-      << table << " in " << field
-      << " daddr @addresses ct direction reply ct status snat accept\n";
+      << table << " in " << field << " daddr @addresses ct direction reply ct status snat accept\n";
   if (family.number == AF_INET6) {  // what ARP is for IPv4 comes as a packet to the address
     out << "add rule " << table
         << " in icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept\n";
@@ -157,9 +155,9 @@ Result<> RemoveHere(const std::string& id, const std::string& address) {
 }
 
 // IPv6 does not let one local route replace another, and prefers the kernel's. Without it ours is
-// the one that is asked.
-Result<> DropKernelRoute(Rtnl& rtnl, const StandIn& stand_in) {
-  for (int i = 0; i < kRouteTries; ++i) {
+// the one that is asked. `expected`: it comes if it is not there.
+Result<> DropKernelRoute(Rtnl& rtnl, const StandIn& stand_in, bool expected) {
+  for (int i = 0; i < (expected ? kRouteTries : 1); ++i) {
     for (const auto& route : TRY(rtnl.Routes(AF_INET6))) {
       if (route.table == kLocalTable && route.protocol == kKernelRoute &&
           route.destination == HostRange(stand_in.address) && route.link == stand_in.bridge) {
@@ -199,12 +197,19 @@ Result<> TakeHere(const StandIn& stand_in) {
   if (source.empty()) {
     return {};
   }
-  TRY(rtnl.SetRoute({.destination = range,
-                     .link = stand_in.bridge,
-                     .table = kLocalTable,
-                     .locked_mtu = family.number == AF_INET6 ? kTunnelMtu6 : 0,
-                     .local_source = source}));
-  return family.number == AF_INET6 && !was_there ? DropKernelRoute(rtnl, stand_in) : Result<>();
+  const bool six = family.number == AF_INET6;
+  const auto routed = rtnl.SetRoute({.destination = range,
+                                     .link = stand_in.bridge,
+                                     .table = kLocalTable,
+                                     .locked_mtu = six ? kTunnelMtu6 : 0,
+                                     .local_source = source});
+  if (six && !routed && routed.error().code == ErrorCode::kInvalidArgument) {
+    // In the first second of a bridge its address is not verified yet, and no source. Only this
+    // host's own programs miss the route, until the stand-in is set up again, in the hand-off.
+    return {};
+  }
+  TRY(Result(routed));
+  return six ? DropKernelRoute(rtnl, stand_in, /*expected=*/!was_there) : Result<>();
 }
 
 Result<> RemoveAllHere(const std::string& id) {
