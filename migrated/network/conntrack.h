@@ -57,8 +57,9 @@ Result<> DeleteConntrack(FdRef netns, const ConntrackEntry& entry);
 Result<> CreateConntrack(FdRef netns, const ConntrackEntry& entry);
 
 // Pure: for every entry that leads to (or comes from) one of `from`, the same with `to` in its
-// place; addresses of one family. Connections that are being opened or are over are left out, but for those of `alive`, the
-// container's own: tracking takes a half-closed one for over when a FIN is sent twice.
+// place; addresses of one family. Connections that are being opened or are over are left out, but
+// for those of `alive`, the container's own: tracking takes a half-closed one for over when a FIN
+// is sent twice.
 std::vector<ConntrackMove> PlanConntrackMoves(const std::vector<ConntrackEntry>& entries,
                                               const std::vector<std::string>& from,
                                               const std::string& to,
@@ -69,9 +70,9 @@ std::vector<ConntrackMove> ReverseConntrackMoves(const std::vector<ConntrackMove
 inline constexpr char kConntrackGuardTable[] = "migrate_guard";  // of families ip and ip6
 
 // Carries the moves out. While it works packets of these connections are dropped in the namespace
-// (table "ip migrate_guard", "ip6 ..."), otherwise the host would answer those without an entry with a RST.
-// Idempotent: may be repeated, e.g. after something else deleted the entries. The result: moves
-// that failed because their new tuple is taken by another connection, which is lost.
+// (table "ip migrate_guard", "ip6 ..."), otherwise the host would answer those without an entry
+// with a RST. Idempotent: may be repeated, e.g. after something else deleted the entries. The
+// result: moves that failed because their new tuple is taken by another connection, which is lost.
 Result<std::vector<ConntrackMove>> ApplyConntrackMoves(FdRef netns,
                                                        const std::vector<ConntrackMove>& moves);
 

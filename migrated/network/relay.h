@@ -40,10 +40,10 @@ inline constexpr char kRelayRange6[] = "fd6d:6967:7261::";
 
 // What both ends must agree on.
 struct RelaySpec {
-  std::string id;             // 16 hex digits
-  std::string relay_address;  // R
+  std::string id;                   // 16 hex digits
+  std::string relay_address;        // R
   std::string relay_address6 = {};  // R6; empty: a relay of IPv4 only
-  std::uint32_t vni = 0;      // 24 bits
+  std::uint32_t vni = 0;            // 24 bits
   std::uint16_t udp_port = kRelayUdpPort;
   // Of the container's interface at the origin: connections keep the segment size they have.
   // Tunnel packets that are too long for the path are fragmented outside.
@@ -123,6 +123,8 @@ struct ContainerSide {
 
 // Whether this host can be an origin: forwarding on, a firewall that we can open.
 Result<> CheckOrigin(FdRef host_netns);
+// The same for what a relay does for IPv6.
+Result<> CheckOrigin6(FdRef host_netns);
 
 // Tunnel, translation of the published ports, permission to forward. From then on new connections
 // to the ports go to the container's host. Existing ones follow with ApplyConntrackMoves() toward

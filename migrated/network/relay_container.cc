@@ -90,18 +90,18 @@ std::string ConnectionSets(const ContainerSide& side, const IpFamily& family) {
     }
   }
   const std::string address = family.address_type;
-  return "  map incoming {\n    type inet_proto . " + address + " . inet_service . inet_service : " +
-         address + "\n" + incoming.Text() + "  }\n  set outgoing {\n    type inet_proto . " +
-         address + " . inet_service . " + address + " . inet_service\n" + outgoing.Text() +
-         "  }\n";
+  return "  map incoming {\n    type inet_proto . " + address +
+         " . inet_service . inet_service : " + address + "\n" + incoming.Text() +
+         "  }\n  set outgoing {\n    type inet_proto . " + address + " . inet_service . " +
+         address + " . inet_service\n" + outgoing.Text() + "  }\n";
 }
 
 // Answers of UDP sockets at 0.0.0.0 take the address of the interface that the route names, and
 // sockets that wait at one address answer from there: both have to leave as R. `flows` remembers
 // who asked through the relay.
 std::string NewFlowRules(const ContainerSide& side, const IpFamily& family) {
-  const auto remember = std::string(" update @flows { meta l4proto . ") + family.nft +
-                        " saddr . th sport . th dport";
+  const auto remember =
+      std::string(" update @flows { meta l4proto . ") + family.nft + " saddr . th sport . th dport";
   std::ostringstream out;
   out << "    meta l4proto udp" << remember << " timeout 10m }\n";
   for (const auto& bound : side.bound) {
@@ -192,8 +192,8 @@ Result<> MakeArpStrict() {
   return {};
 }
 
-// R and those of the old addresses that no interface of the container's own has. R6 and the like are
-// AddAddresses6().
+// R and those of the old addresses that no interface of the container's own has. R6 and the like
+// are AddAddresses6().
 Result<> AddAddresses(Rtnl& rtnl, const ContainerSide& side, const std::string& link,
                       const std::string& label) {
   std::vector<std::string> own;
@@ -348,8 +348,7 @@ Result<> SetUpSide6(const ContainerSide& side) {
   const std::string link = AtHome(side) ? "lo" : tunnel;
   const auto addresses = TRY(MissingAddresses6(rtnl, side));
   const auto added = AtHome(side) ? addresses : std::vector<std::string>();
-  const auto marked =
-      RunNft(TableHead(side.relay, kIpv6) + AddedSet(kIpv6, added) + "}\n");
+  const auto marked = RunNft(TableHead(side.relay, kIpv6) + AddedSet(kIpv6, added) + "}\n");
   for (const auto& address : addresses) {
     TRY(rtnl.AddAddress(link, HostRange(address)));
   }

@@ -85,4 +85,17 @@ Result<> ShutLoopback6(const std::string& id) {
   return {};
 }
 
+Result<bool> BridgesKeepLoopback6() {
+  const auto tracked = ReadSmallFile("/proc/sys/net/bridge/bridge-nf-call-ip6tables");
+  if (!tracked && tracked.error().code == ErrorCode::kNotFound) {
+    return true;  // br_netfilter is not loaded
+  }
+  return TRY(Result(tracked)).starts_with("0");
+}
+
+std::string LostLoopback6Chain(const std::string& origin_address) {
+  return "  chain lost {\n    type filter hook prerouting priority -310;\n    ip6 daddr " +
+         origin_address + " meta l4proto tcp reject with tcp reset\n  }\n";
+}
+
 }  // namespace migrate::internal

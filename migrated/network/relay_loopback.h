@@ -7,7 +7,12 @@
 //
 // IPv6: the same for ::1 needs neither setting nor guard, since the kernel drops what comes in from
 // a device with that address. But it finds ::1 only where the device of an answer has a route for
-// it: a local one, of the tunnel's device or the bridge. Its metric tells relays apart. Internal to migrated/network; acts in the current network namespace; idempotent.
+// it: a local one, of the tunnel's device or the bridge. Its metric tells relays apart. And where
+// br_netfilter has connection tracking see what a bridge passes on, answers have been translated
+// back to ::1 before they come in from the bridge: there such connections end when the container
+// comes home.
+//
+// Internal to migrated/network; acts in the current network namespace; idempotent.
 #pragma once
 
 #include <string>
@@ -29,5 +34,9 @@ Result<> ShutLoopback(const std::string& id);
 
 Result<> OpenLoopback6(const std::string& id, const std::string& link);
 Result<> ShutLoopback6(const std::string& id);
+// Whether answers from a bridge can be for ::1.
+Result<bool> BridgesKeepLoopback6();
+// For the relay's table, where they cannot: what still comes for `origin_address` is reset.
+std::string LostLoopback6Chain(const std::string& origin_address);
 
 }  // namespace migrate::internal

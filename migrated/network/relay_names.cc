@@ -256,9 +256,7 @@ Result<> CloseTunnelLinkToIpv6(const std::string& link) {
   return WriteControlFile("/proc/sys/net/ipv6/conf/" + link + "/disable_ipv6", "1");
 }
 
-std::string Ipv6Warning(const Error& error) {
-  return "IPv6 is not relayed: " + error.message;
-}
+std::string Ipv6Warning(const Error& error) { return "IPv6 is not relayed: " + error.message; }
 
 }  // namespace internal
 }  // namespace migrate

@@ -1,6 +1,6 @@
-// Names and numbers that follow from a relay's id, what differs between the two IP versions, and steps
-// that parts of a relay share.
-// Internal to migrated/network. Functions without a netns argument act in the current one.
+// Names and numbers that follow from a relay's id, what differs between the two IP versions, and
+// steps that parts of a relay share. Internal to migrated/network. Functions without a netns
+// argument act in the current one.
 #pragma once
 
 #include <sys/socket.h>
@@ -23,9 +23,10 @@ inline constexpr std::uint32_t kMainTable = 254;
 // Where a namespace with a tunnel knows its local addresses: behind the rules above.
 inline constexpr std::uint32_t kLocalRulePriority = 7749;
 inline constexpr std::uint32_t kLocalTable = 255;
-// Of IPv6 in a tunnel: the least that there is. With more the kernel would learn, and keep, a smaller
-// one from the tunnel's own path, which IPv6 cannot be told to ignore ("mtu lock" is IPv4's); and
-// what it then reports to the container's restored connections names R6, which they do not know.
+// Of IPv6 in a tunnel: the least that there is. With more the kernel would learn, and keep, a
+// smaller one from the tunnel's own path, which IPv6 cannot be told to ignore ("mtu lock" is
+// IPv4's); and what it then reports to the container's restored connections names R6, which they do
+// not know.
 inline constexpr std::uint32_t kTunnelMtu6 = 1280;
 
 // What differs between IPv4 and IPv6.
@@ -42,23 +43,11 @@ struct IpFamily {
   // neighbour entry.
   const char* origin_gateway;
 };
-inline constexpr IpFamily kIpv4{AF_INET,
-                                "ip",
-                                "ipv4_addr",
-                                "/32",
-                                "0.0.0.0/0",
-                                "0.0.0.0",
-                                "127.0.0.0/8",
-                                "icmp type echo-request",
+inline constexpr IpFamily kIpv4{AF_INET,        "ip",      "ipv4_addr",   "/32",
+                                "0.0.0.0/0",    "0.0.0.0", "127.0.0.0/8", "icmp type echo-request",
                                 "169.254.77.48"};
-inline constexpr IpFamily kIpv6{AF_INET6,
-                                "ip6",
-                                "ipv6_addr",
-                                "/128",
-                                "::/0",
-                                "::",
-                                "::1",
-                                "icmpv6 type echo-request",
+inline constexpr IpFamily kIpv6{AF_INET6,     "ip6", "ipv6_addr", "/128",
+                                "::/0",       "::",  "::1",       "icmpv6 type echo-request",
                                 "fe80::4d:30"};
 
 const IpFamily& FamilyOf(std::string_view address);

@@ -1,5 +1,5 @@
-// Connections with the neighbours that a container leaves behind on its bridge, and those of IPv6 that
-// its host has not tracked.
+// Connections with the neighbours that a container leaves behind on its bridge, and those of IPv6
+// that its host has not tracked.
 
 #include <algorithm>
 

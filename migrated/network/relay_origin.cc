@@ -14,6 +14,7 @@
 #include "migrated/network/relay_loopback.h"
 #include "migrated/network/relay_names.h"
 #include "migrated/network/rtnl.h"
+#include "migrated/network/sockets.h"
 #include "migrated/network/stand_in.h"
 
 namespace migrate {
@@ -62,8 +63,7 @@ std::string PortRules(const OriginSide& side, const IpFamily& family) {
       continue;
     }
     out << "    "
-        << (any ? "fib daddr type local"
-                : std::string(family.nft) + " daddr " + port.host_address)
+        << (any ? "fib daddr type local" : std::string(family.nft) + " daddr " + port.host_address)
         << " " << ProtocolName(port.protocol) << " dport " << port.host_port << " dnat to "
         << (six ? "[" + relay_address + "]" : relay_address) << ":" << port.container_port << "\n";
   }
@@ -113,10 +113,9 @@ std::string SourceChain(const std::string& link, const IpFamily& family,
 }
 
 // What of new connections to the container's own addresses may pass.
-std::string AddressVerdicts(const OriginSide& side, const std::string& link,
-                            const IpFamily& family, bool open) {
-  const auto to =
-      "    oifname \"" + link + "\" ct original " + family.nft + " daddr @addresses ";
+std::string AddressVerdicts(const OriginSide& side, const std::string& link, const IpFamily& family,
+                            bool open) {
+  const auto to = "    oifname \"" + link + "\" ct original " + family.nft + " daddr @addresses ";
   std::ostringstream out;
   for (const auto& stand_in : side.stand_ins) {
     out << to << "iifname \"" << stand_in.bridge << "\" accept\n";
@@ -137,7 +136,8 @@ std::string ForwardChain(const OriginSide& side, const std::string& link, const 
   std::ostringstream out;
   out << "  chain forward {\n    type filter hook forward priority -10;\n"
       << "    oifname \"" << link << "\" ct state established,related accept\n"
-      << AddressVerdicts(side, link, family, open) << "    oifname \"" << link << "\" ct status dnat accept\n"
+      << AddressVerdicts(side, link, family, open) << "    oifname \"" << link
+      << "\" ct status dnat accept\n"
       << "    oifname \"" << link << "\" drop\n"
       << "    iifname \"" << link << "\" ct state new drop\n  }\n";
   return out.str();
@@ -164,8 +164,7 @@ std::string TunnelChain6(const OriginSide& side, const std::string& link) {
 std::string TableCommands(const OriginSide& side, const IpFamily& family, bool open) {
   const auto link = RelayLink(side.relay.id);
   const bool six = family.number == AF_INET6;
-  const auto host =
-      six ? InRange6(kOriginRange6, side.relay.relay_address) : side.local_address;
+  const auto host = six ? InRange6(kOriginRange6, side.relay.relay_address) : side.local_address;
   return TableHead(side.relay, family) + AddressSet(side.container_addresses, family) +
          TranslationChains(side.relay, family, PortRules(side, family)) +
          SourceChain(link, family, host) + ForwardChain(side, link, family, open) +
@@ -177,7 +176,8 @@ std::string TableCommands(const OriginSide& side, const IpFamily& family, bool o
 std::string HomeAddressChains(const OriginAtHome& side, const IpFamily& family,
                               const std::string& host_address) {
   const std::string source = std::string(family.nft) + " saddr ";
-  return AddressSet(AddressesOf(side.stand_ins), family) + TranslationChains(side.relay, family, "") +
+  return AddressSet(AddressesOf(side.stand_ins), family) +
+         TranslationChains(side.relay, family, "") +
          "  chain postrouting {\n    type nat hook postrouting priority 90;\n    " + source +
          "@addresses ct reply " + source + RelayAddressOf(side.relay, family) + " snat to " +
          host_address + "\n  }\n";
@@ -212,7 +212,8 @@ Result<> RouteIntoTunnel(Rtnl& rtnl, const RelaySpec& relay, const IpFamily& fam
   const auto link = RelayLink(relay.id);
   TRY(rtnl.SetNeighbour(link, RelayAddressOf(relay, family),
                         RelayMac(relay.id, RelayEnd::kContainer)));
-  return RouteRelayAddress(rtnl, relay, family, {.link = link, .locked_mtu = TunnelMtu(relay, family)});
+  return RouteRelayAddress(rtnl, relay, family,
+                           {.link = link, .locked_mtu = TunnelMtu(relay, family)});
 }
 
 Result<> SetUpLink(Rtnl& rtnl, const OriginSide& side) {
@@ -280,8 +281,7 @@ Result<> Remove6(const std::string& id) {
 Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
   std::string commands = TableHead(side.relay);
   if (!side.stand_ins.empty()) {
-    commands +=
-        HomeAddressChains(side, kIpv4, TRY(AddressOnBridge(rtnl, side.bridge, kIpv4)));
+    commands += HomeAddressChains(side, kIpv4, TRY(AddressOnBridge(rtnl, side.bridge, kIpv4)));
   }
   const auto guard = loopback ? TRY(LoopbackGuardChain(side.relay.id, side.bridge)) : std::string();
   if (guard.empty()) {
@@ -291,19 +291,24 @@ Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
   return guard.empty() ? Result<>() : OpenLoopback(side.bridge);
 }
 
+// What becomes of this host's connections from ::1.
+enum class Loopback6 { kNone, kKept, kLost };
+
 // The chains always: without anything that translates the kernel does not look at the entries, and
 // Docker may well not do so for IPv6.
-Result<> SetUpHome6(const OriginAtHome& side, bool loopback) {
+Result<> SetUpHome6(const OriginAtHome& side, Loopback6 loopback) {
   if (side.container_address6.empty()) {
     return MakeError(ErrorCode::kFailedPrecondition, "the container has no IPv6 address here");
   }
   auto rtnl = TRY(Rtnl::Open());
   const auto host_address = TRY(AddressOnBridge(rtnl, side.bridge6, kIpv6));
-  TRY(ReplaceTable(
-      side.relay.id, kIpv6,
-      TableHead(side.relay, kIpv6) + HomeAddressChains(side, kIpv6, host_address) + "}\n"));
+  auto commands = TableHead(side.relay, kIpv6) + HomeAddressChains(side, kIpv6, host_address);
+  if (loopback == Loopback6::kLost) {
+    commands += LostLoopback6Chain(InRange6(kOriginRange6, side.relay.relay_address));
+  }
+  TRY(ReplaceTable(side.relay.id, kIpv6, commands + "}\n"));
   TRY(ShutLoopback6(side.relay.id));
-  if (loopback) {
+  if (loopback == Loopback6::kKept) {
     TRY(OpenLoopback6(side.relay.id, side.bridge6));
   }
   TRY(RouteRelayAddress(rtnl, side.relay, kIpv6,
@@ -323,6 +328,32 @@ RelayWarnings AddIpv6(const RelaySpec& relay, const std::function<Result<>()>& s
   (void)Remove6(relay.id);
   (void)CloseTunnelLinkToIpv6(RelayLink(relay.id));
   return {Ipv6Warning(added.error())};
+}
+
+bool IsLoopback(const ConntrackEntry& entry, const RelaySpec& relay, const IpFamily& family) {
+  return entry.reply.source_address == RelayAddressOf(relay, family) &&
+         SubnetContains(family.loopback, entry.original.source_address);
+}
+
+bool HasLoopback(const std::vector<ConntrackEntry>& entries, const RelaySpec& relay,
+                 const IpFamily& family) {
+  return std::any_of(entries.begin(), entries.end(),
+                     [&](const auto& entry) { return IsLoopback(entry, relay, family); });
+}
+
+void EndLoopback6(FdRef host_netns, const RelaySpec& relay,
+                  const std::vector<ConntrackEntry>& entries, RelayWarnings& warnings) {
+  const auto ended = EndConnections(host_netns, [&](const Connection& connection) {
+    const ConntrackTuple tuple{connection.local_address, connection.local_port,
+                               connection.remote_address, connection.remote_port};
+    return std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
+      return entry.original == tuple && IsLoopback(entry, relay, kIpv6);
+    });
+  });
+  warnings.push_back(
+      "connections from ::1 of this host to the container end: br_netfilter keeps "
+      "their answers out" +
+      (ended ? std::string() : "; " + ended.error().message));
 }
 
 Result<> SetUpHome(const OriginAtHome& side, bool loopback) {
@@ -359,6 +390,10 @@ Result<> Remove(const std::string& id) {
 
 Result<> CheckOrigin(FdRef host_netns) { return InNetns(host_netns, CheckForwarding); }
 
+Result<> CheckOrigin6(FdRef host_netns) {
+  return InNetns(host_netns, [] { return CheckForwardingOf(AF_INET6); });
+}
+
 Result<RelayWarnings> SetUpOrigin(FdRef host_netns, const OriginSide& side) {
   TRY(Validate(side));
   RelayWarnings warnings;
@@ -382,17 +417,18 @@ Result<RelayWarnings> SetUpOriginAtHome(FdRef host_netns, const OriginAtHome& si
   // First: the container itself is the gateway, which cannot be an address of this host.
   TRY(KeepStandIns(host_netns, side.relay.id, side.stand_ins));
   const auto entries = TRY(ListConntrack(host_netns));
-  auto loopback = [&](const IpFamily& family) {
-    return std::any_of(entries.begin(), entries.end(), [&](const auto& entry) {
-      return entry.reply.source_address == RelayAddressOf(side.relay, family) &&
-             SubnetContains(family.loopback, entry.original.source_address);
-    });
-  };
   RelayWarnings warnings;
+  auto loopback6 = Loopback6::kNone;
   TRY(InNetns(host_netns, [&]() -> Result<> {
-    warnings = AddIpv6(side.relay, [&] { return SetUpHome6(side, loopback(kIpv6)); });
-    return SetUpHome(side, loopback(kIpv4));
+    if (HasLoopback(entries, side.relay, kIpv6)) {
+      loopback6 = TRY(BridgesKeepLoopback6()) ? Loopback6::kKept : Loopback6::kLost;
+    }
+    warnings = AddIpv6(side.relay, [&] { return SetUpHome6(side, loopback6); });
+    return SetUpHome(side, HasLoopback(entries, side.relay, kIpv4));
   }));
+  if (loopback6 == Loopback6::kLost) {
+    EndLoopback6(host_netns, side.relay, entries, warnings);
+  }
   // Neighbours send to the container directly from now on, which answers by way of this host.
   TRY(LoosenConntrackOf(host_netns, side.relay.relay_address));
   if (!side.relay.relay_address6.empty()) {

@@ -25,8 +25,8 @@ inline constexpr char kClient[] = "10.77.0.9";
 
 enum class Traffic {
   kIpv4,
-  kIpv6,            // where Docker does not touch IPv6, as by default until version 27
-  kIpv6Filtered,    // where it does, and translates published ports
+  kIpv6,          // where Docker does not touch IPv6, as by default until version 27
+  kIpv6Filtered,  // where it does, and translates published ports
 };
 inline std::string NameOf(Traffic traffic) {
   return traffic == Traffic::kIpv4 ? "Ipv4" : traffic == Traffic::kIpv6 ? "Ipv6" : "Ipv6Filtered";
@@ -203,7 +203,7 @@ class RelayTest : public ::testing::Test {
       a_.Publish("udp", 5300, at, 53);
       warnings = SetUpOriginAtHome(a_.netns, AtHome(at));
       ASSERT_TRUE(IsOk(warnings));
-      EXPECT_THAT(*warnings, ::testing::IsEmpty());
+      EXPECT_EQ(warnings->size(), ends_at_home_ ? 1U : 0U);
     } else if (from_home) {
       // Stopping the container deleted entries that still name its address.
       ASSERT_TRUE(IsOk(ApplyConntrackMoves(a_.netns, moves)));
@@ -309,6 +309,7 @@ class RelayTest : public ::testing::Test {
   // The addresses that the container had at A are led to it and stood in for.
   bool stands_in_ = false;
   std::set<std::string> home_addresses_;
+  bool ends_at_home_ = false;  // connections from ::1
 
   DockerHost* host_ = nullptr;
   std::string address_;
