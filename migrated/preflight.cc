@@ -193,6 +193,9 @@ Result<SourceInspection> InspectSource(Node& node, const std::string& container,
                           "configure it, or use --network=relay"}));
     }
   }
+  for (const std::string& note : RelayNotes(node, inspection.spec)) {
+    inspection.notes.push_back(note);
+  }
   if (const int proxied = TRY(CountProxied(inspection.container)); proxied > 0) {
     inspection.notes.push_back(DescribeProxiedConnections(proxied));
   }

@@ -222,6 +222,20 @@ std::vector<Blocker> RelayBlockers(Node& node, const ContainerSpec& spec) {
            "clients of this host could not reach the container after the move"}};
 }
 
+std::vector<std::string> RelayNotes(Node& node, const ContainerSpec& spec) {
+  if (std::all_of(spec.networks.begin(), spec.networks.end(),
+                  [](const NetworkSpec& network) { return network.ipv6.empty(); })) {
+    return {};
+  }
+  const auto host = HostNetns();
+  const Result<> possible = host ? CheckOrigin6(*host) : Result<>(host.error());
+  if (possible) {
+    return {};
+  }
+  return {"clients that come through " + node.config().node_name +
+          " over IPv6 will not reach it after the move: " + possible.error().message};
+}
+
 Result<v1::Relay> PrepareOwnRelay(Node& node, const ContainerInfo& container,
                                   const std::string& lineage_id, const PeerClient& peer) {
   const bool networked =
@@ -352,9 +366,10 @@ std::vector<std::string> DescribeRelays(Node& node, const v1::Lineage& lineage) 
   }
   for (const v1::PublishedPort& port : relay->ports()) {
     const bool six = port.host_ip().find(':') != std::string::npos;
-    lines.push_back((port.host_ip().empty() ? "*" : six ? "[" + port.host_ip() + "]" : port.host_ip()) +
-                    ":" +
-                    std::to_string(port.host_port()) + "/" + port.protocol() +
+    lines.push_back((port.host_ip().empty() ? "*"
+                     : six                  ? "[" + port.host_ip() + "]"
+                                            : port.host_ip()) +
+                    ":" + std::to_string(port.host_port()) + "/" + port.protocol() +
                     " of this host leads there");
   }
   lines.push_back(std::to_string(relay->connections_size()) + " open connections taken along");
@@ -468,21 +483,19 @@ std::vector<ConntrackMove> PlanMovesBack(const std::vector<ConntrackEntry>& entr
                                          const v1::Relay& relay, const ContainerInfo& container) {
   std::vector<ConntrackMove> moves;
   for (const Connection& connection : ToConnections(relay)) {
-    const bool own = std::any_of(
-        container.endpoints.begin(), container.endpoints.end(),
-        [&](const Endpoint& endpoint) {
-          return endpoint.ipv4 == connection.local_address ||
-                 endpoint.ipv6 == connection.local_address;
-        });
+    const bool own = std::any_of(container.endpoints.begin(), container.endpoints.end(),
+                                 [&](const Endpoint& endpoint) {
+                                   return endpoint.ipv4 == connection.local_address ||
+                                          endpoint.ipv6 == connection.local_address;
+                                 });
     const bool six = connection.local_address.find(':') != std::string::npos;
     const std::string& relay_address = six ? relay.relay_address6() : relay.relay_address();
     for (const ConntrackEntry& entry : entries) {
-      const ConntrackTuple here{relay_address, connection.local_port,
-                                connection.remote_address, connection.remote_port};
+      const ConntrackTuple here{relay_address, connection.local_port, connection.remote_address,
+                                connection.remote_port};
       if (own && entry.protocol == connection.protocol &&
           (entry.reply == here || entry.original == here)) {
-        const auto back =
-            PlanConntrackMoves({entry}, {relay_address}, connection.local_address);
+        const auto back = PlanConntrackMoves({entry}, {relay_address}, connection.local_address);
         moves.insert(moves.end(), back.begin(), back.end());
       }
     }

@@ -40,6 +40,8 @@ std::vector<v1::TcpEndpointPair> DistributeConnections(v1::Lineage& lineage,
 // A new one for a container that has never moved.
 Result<v1::Lineage> LineageOf(Node& node, const std::string& container_id);
 std::vector<Blocker> RelayBlockers(Node& node, const ContainerSpec& spec);
+// For the preflight: what the relay will not do.
+std::vector<std::string> RelayNotes(Node& node, const ContainerSpec& spec);
 // The relay that this host will be the origin of, with ports and addresses, not yet set up; without
 // an id if the container has no network.
 Result<v1::Relay> PrepareOwnRelay(Node& node, const ContainerInfo& container,
@@ -49,7 +51,8 @@ Result<v1::Lineage> LineageAtFreeze(FdRef netns, v1::Lineage lineage, v1::Relay 
 // The addresses of the relay that lie on a bridge of this host and belong to no other container.
 Result<std::vector<StandIn>> StandInsOf(Node& node, const v1::Relay& relay,
                                         const std::string& container_name);
-// After the commit point; repeatable. The other origins are told by relay_leads.h. `stand_ins`: StandInsOf(), unless they are known.
+// After the commit point; repeatable. The other origins are told by relay_leads.h. `stand_ins`:
+// StandInsOf(), unless they are known.
 Result<> SetUpOwnRelay(Node& node, const v1::MigrationRecord& record,
                        std::optional<std::vector<StandIn>> stand_ins);
 // The reverse of SetUpOwnRelay(): the container goes on here after all. Repeatable; what fails is
