@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <filesystem>
 
@@ -19,6 +20,7 @@
 #include "migrated/hold_keeper.h"
 #include "migrated/host_undo.h"
 #include "migrated/log_tree.h"
+#include "migrated/network/announce.h"
 #include "migrated/network/netlock.h"
 #include "migrated/network/process_sockets.h"
 #include "migrated/oci_runtime/replica_tasks.h"
@@ -304,6 +306,10 @@ Result<> TargetMigration::Activate() {
   TRY(Fault(FaultPoint::kTargetConnected));
   if (record_.has_address_move()) {
     TRY(ActivateAddress(record_.address_move()));
+  }
+  if (const Result<> known = Introduce6(TRY(OpenNetns(getpid())), netns); !known) {
+    spdlog::warn("container {}: neighbours of IPv6: {}", record_.replica_id(),
+                 known.error().message);
   }
   TRY(UnlockNetns(netns));
   TRY(AnnounceOwnAddresses(netns));

@@ -142,6 +142,7 @@ class Host {
     netns.Run("ip link add " + port + " type veth peer name eth0 netns " + container.Path() +
               "; ip link set " + port + " master br0 up");
     container.Run("ip link set eth0 up");
+    testing::WaitForPort(netns, port);
     for (const auto& plan : {kV4, kV6}) {
       container.Run(std::string(plan.ip) + " addr add " +
                     addresses[plan.family == AF_INET ? 0 : 1] + Length(plan.bridge_subnet) +
@@ -194,6 +195,7 @@ class World {
              "; ip link set " + port + " master br0 up");
     machine.Run("ip addr add " + four + "/24 dev eth0; ip addr add " + six +
                 "/64 dev eth0 nodad; ip link set eth0 up");
+    testing::WaitForPort(lan_, port);
   }
 
   Host a{"02:42:00:00:00:0a"};

@@ -10,12 +10,16 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstdio>
 #include <cstring>
+#include <vector>
 
 #include "migrated/network/in_netns.h"
+#include "migrated/network/relay_names.h"
+#include "migrated/network/rtnl.h"
 
 namespace migrate {
 namespace {
@@ -192,6 +196,69 @@ Result<> AnnounceHere(const std::string& link, const std::string& address,
 Result<> Announce(FdRef netns, const std::string& link, const std::string& address,
                   const std::string& mac) {
   return InNetns(netns, [&] { return AnnounceHere(link, address, mac); });
+}
+
+namespace {
+
+Result<std::vector<RouteInfo>> Gateways6() {
+  auto rtnl = TRY(Rtnl::Open());
+  auto routes = TRY(rtnl.Routes(AF_INET6));
+  std::erase_if(routes, [](const RouteInfo& route) {
+    return route.gateway.empty() || internal::IsRelayLink(route.link);
+  });
+  return routes;
+}
+
+Result<std::vector<AddressInfo>> Addresses6(FdRef netns) {
+  return ValueInNetns<std::vector<AddressInfo>>(netns, []() -> Result<std::vector<AddressInfo>> {
+    auto rtnl = TRY(Rtnl::Open());
+    return rtnl.Addresses(AF_INET6);
+  });
+}
+
+// These addresses have that MAC on `link`; verified some seconds after their first use.
+Result<> Know(FdRef netns, const std::string& link, const std::vector<std::string>& addresses,
+              const std::string& mac) {
+  return InNetns(netns, [&]() -> Result<> {
+    auto rtnl = TRY(Rtnl::Open());
+    for (const auto& address : addresses) {
+      TRY(rtnl.SetNeighbour(link, address, mac, /*for_good=*/false));
+    }
+    return {};
+  });
+}
+
+std::string WithoutLength(const std::string& address) {
+  return address.substr(0, address.find('/'));
+}
+
+}  // namespace
+
+Result<> Introduce6(FdRef host_netns, FdRef container_netns) {
+  const auto gateways = TRY(ValueInNetns<std::vector<RouteInfo>>(container_netns, Gateways6));
+  if (gateways.empty()) {
+    return {};
+  }
+  const auto host = TRY(Addresses6(host_netns));
+  const auto container = TRY(Addresses6(container_netns));
+  for (const auto& gateway : gateways) {
+    const auto own = std::find_if(host.begin(), host.end(), [&](const AddressInfo& info) {
+      return WithoutLength(info.address) == gateway.gateway;
+    });
+    if (own == host.end()) {
+      continue;
+    }
+    std::vector<std::string> addresses;
+    for (const auto& info : container) {
+      if (info.link == gateway.link) {
+        addresses.push_back(WithoutLength(info.address));
+      }
+    }
+    TRY(Know(container_netns, gateway.link, {gateway.gateway},
+             TRY(LinkMac(host_netns, own->link))));
+    TRY(Know(host_netns, own->link, addresses, TRY(LinkMac(container_netns, gateway.link))));
+  }
+  return {};
 }
 
 Result<std::string> LinkMac(FdRef netns, const std::string& link) {

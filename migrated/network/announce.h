@@ -19,6 +19,13 @@ namespace migrate {
 Result<> Announce(FdRef netns, const std::string& link, const std::string& address,
                   const std::string& mac = {});
 
+// Without frames, for a container that has just come: it knows those of its IPv6 gateways that are
+// addresses of the host, and the host knows its addresses behind them. To be called before it is
+// unlocked. In the first two seconds of a device, the container's or a bridge that has just got its
+// first port, the kernel verifies the link-local address; until then it neither answers nor asks,
+// unless the packet has an address of that device as its source.
+Result<> Introduce6(FdRef host_netns, FdRef container_netns);
+
 Result<std::string> LinkMac(FdRef netns, const std::string& link);
 
 }  // namespace migrate

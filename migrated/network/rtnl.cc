@@ -293,14 +293,14 @@ Result<std::vector<AddressInfo>> Rtnl::Addresses(int family) {
 }
 
 Result<> Rtnl::SetNeighbour(const std::string& link, const std::string& address,
-                            const std::string& mac) {
+                            const std::string& mac, bool for_good) {
   auto destination = TRY(ParseAddress(address, FamilyOf(address)));
   auto lladdr = TRY(ParseAddress(mac, AF_LLC));
   Neighbour request(rtnl_neigh_alloc());
   rtnl_neigh_set_ifindex(request.get(), TRY(LinkIndex(link)));
   rtnl_neigh_set_dst(request.get(), destination.get());
   rtnl_neigh_set_lladdr(request.get(), lladdr.get());
-  rtnl_neigh_set_state(request.get(), NUD_PERMANENT);
+  rtnl_neigh_set_state(request.get(), for_good ? NUD_PERMANENT : NUD_STALE);
   if (int error = rtnl_neigh_add(socket_.get(), request.get(), NLM_F_CREATE | NLM_F_REPLACE);
       error < 0) {
     return NlError("set neighbour " + address + " on " + link, error);

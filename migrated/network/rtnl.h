@@ -1,6 +1,7 @@
 // Rtnl: links, addresses, neighbours, routes and rules of the network namespace in which it was
 // opened, through libnl. IPv4 and IPv6; the ends of tunnels are IPv4. Owns one netlink socket. One
-// thread at a time; blocks shortly. "Add" succeeds if the same thing exists, "Delete" if it does not.
+// thread at a time; blocks shortly. "Add" succeeds if the same thing exists, "Delete" if it does
+// not.
 #pragma once
 
 #include <sys/socket.h>
@@ -95,9 +96,10 @@ class Rtnl {
   Result<> DeleteAddress(const AddressInfo& address);
   Result<std::vector<AddressInfo>> Addresses(int family = AF_INET);
 
-  // An entry that never expires and needs neither ARP nor NDP.
-  Result<> SetNeighbour(const std::string& link, const std::string& address,
-                        const std::string& mac);
+  // An entry that needs neither ARP nor NDP, and never expires; or one that the kernel verifies
+  // some seconds after it was first used.
+  Result<> SetNeighbour(const std::string& link, const std::string& address, const std::string& mac,
+                        bool for_good = true);
   // This host answers for the address (IPv4 or IPv6) on that link, where forwarding is on and, for
   // IPv6, proxy_ndp.
   Result<> AddProxyNeighbour(const std::string& link, const std::string& address);

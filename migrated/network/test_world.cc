@@ -191,6 +191,22 @@ std::string Netns::Believes(const std::string& address) const {
 
 int Netns::ExitCode(const std::string& script) const { return RunIn(fd_, script).exit_code; }
 
+void WaitForPort(const Netns& bridge, const std::string& port) {
+  bridge.Run("for i in $(seq 500); do ip -d link show " + port +
+             " | grep -q 'state forwarding' && exit 0; sleep 0.01; done; exit 1");
+}
+
+bool Soon(const std::function<bool()>& found) {
+  const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(2);
+  while (!found()) {
+    if (std::chrono::steady_clock::now() > end) {
+      return false;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+  }
+  return true;
+}
+
 std::string Six(const std::string& four) {
   if (four.empty() || IsSix(four)) {
     return four;
@@ -213,6 +229,7 @@ void Lan::Attach(const Netns& host, const std::string& address) {
               "; ip link set " + port + " master br0 up");
   host.Run("ip addr add " + address + "/24 dev eth0; ip addr add " + Six(address) +
            "/64 dev eth0 nodad; ip link set eth0 up");
+  WaitForPort(switch_, port);
 }
 
 DockerHost::DockerHost(Lan& lan, const std::string& host_address) : address(host_address) {
@@ -257,13 +274,11 @@ std::unique_ptr<Netns> DockerHost::StartContainer(const std::string& container_a
   std::string port = "veth" + std::to_string(++containers_);
   netns.Run("ip link add " + port + " type veth peer name eth0 netns " + container->Path() +
             "; ip link set " + port + " master docker0 up");
-  container->Run("ip addr add " + container_address +
-                 "/16 dev eth0; ip addr add " + Six(container_address) +
+  container->Run("ip addr add " + container_address + "/16 dev eth0; ip addr add " +
+                 Six(container_address) +
                  "/64 dev eth0 nodad; ip link set eth0 up; ip route add default via 172.17.0.1;"
                  "ip -6 route add default via fd00:172:17::1");
-  // Until the link watcher has seen its carrier, the port drops frames.
-  netns.Run("for i in $(seq 200); do ip -d link show " + port +
-            " | grep -q 'state forwarding' && exit 0; sleep 0.01; done; exit 1");
+  WaitForPort(netns, port);
   ports_[container.get()] = port;
   return container;
 }
@@ -295,8 +310,8 @@ void DockerHost::Port(const char* action, const std::string& protocol, int host_
   const std::string to = IsSix(container) ? "[" + container + "]" : container;
   netns.Run(tool + " -t nat " + action + " DOCKER ! -i docker0" + p + std::to_string(host_port) +
             " -j DNAT --to " + to + ":" + std::to_string(port) + "; " + tool + " " + action +
-            " DOCKER -d " + container + " ! -i docker0 -o docker0" + p +
-            std::to_string(port) + " -j ACCEPT");
+            " DOCKER -d " + container + " ! -i docker0 -o docker0" + p + std::to_string(port) +
+            " -j ACCEPT");
 }
 
 void DockerHost::Publish(const std::string& protocol, int host_port, const std::string& container,
@@ -554,15 +569,16 @@ TcpImage TakeTcp(OwnedFd socket) {
 }
 
 OwnedFd RestoreTcp(FdRef netns, const TcpImage& image) {
-  auto socket =
-      InsideNetns(netns, [&] { return OpenSocket(SOCK_STREAM, image.local.ss_family); });
+  auto socket = InsideNetns(netns, [&] { return OpenSocket(SOCK_STREAM, image.local.ss_family); });
   Set(socket, TCP_REPAIR, kRepairOn);
   Set(socket, TCP_REPAIR_QUEUE, kReceiveQueue);
   Set(socket, TCP_QUEUE_SEQ, image.receive_sequence);
   Set(socket, TCP_REPAIR_QUEUE, kSendQueue);
   Set(socket, TCP_QUEUE_SEQ, image.send_sequence);
-  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&image.local), sizeof image.local) != 0 ||
-      connect(socket.get(), reinterpret_cast<const sockaddr*>(&image.remote), sizeof image.remote) != 0) {
+  if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&image.local), sizeof image.local) !=
+          0 ||
+      connect(socket.get(), reinterpret_cast<const sockaddr*>(&image.remote),
+              sizeof image.remote) != 0) {
     ADD_FAILURE() << "restore of a socket: " << std::strerror(errno);
     return {};
   }

@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -47,8 +48,13 @@ class Netns {
   OwnedFd fd_;
 };
 
-// The IPv6 address that goes with an IPv4 one in these tests: 10.77.0.9 is fd00:10:77::9, 172.17.0.2
-// is fd00:172:17::2, 0.0.0.0 is ::, 127.0.0.1 is ::1.
+// Until a bridge's new port forwards: before its carrier has been seen it drops what comes.
+void WaitForPort(const Netns& bridge, const std::string& port);
+// Whether `found` says so within two seconds: a frame that was sent may still wait for a busy CPU.
+bool Soon(const std::function<bool()>& found);
+
+// The IPv6 address that goes with an IPv4 one in these tests: 10.77.0.9 is fd00:10:77::9,
+// 172.17.0.2 is fd00:172:17::2, 0.0.0.0 is ::, 127.0.0.1 is ::1.
 std::string Six(const std::string& four);
 
 // Hosts on one network, 10.77.0.0/24 and fd00:10:77::/64.
@@ -62,8 +68,8 @@ class Lan {
   int ports_ = 0;
 };
 
-// A host with the rules that Docker makes: bridge docker0, NAT, a FORWARD policy that drops. Of IPv6
-// it has addresses, on the bridge fd00:172:17::1/64, and forwards.
+// A host with the rules that Docker makes: bridge docker0, NAT, a FORWARD policy that drops. Of
+// IPv6 it has addresses, on the bridge fd00:172:17::1/64, and forwards.
 class DockerHost {
  public:
   DockerHost(Lan& lan, const std::string& address);
