@@ -89,6 +89,9 @@ int Main(const std::vector<std::string>& arguments) {
   if (line.command == "start" && FinishAtStart(line, status)) {
     return status;
   }
+  if (line.command == "start" && (AbandonPendingRestore(line) || EndForgottenRestore(line))) {
+    return ReportFailure(line, "the migration was given up while the container was restored");
+  }
   if (line.command == "start") {
     ReconnectRelays(line);
   }

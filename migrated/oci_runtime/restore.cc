@@ -15,6 +15,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 #include <sstream>
+#include <thread>
 
 #include "base/cgroup.h"
 #include "base/criu_files.h"
@@ -37,6 +38,8 @@ using Clock = std::chrono::steady_clock;
 using nlohmann::json;
 
 constexpr int kHookTimeoutSeconds = 30;
+constexpr auto kEndTimeout = std::chrono::seconds(5);
+constexpr auto kEndPause = std::chrono::milliseconds(5);
 
 std::string OneLine(std::string text) {
   for (char& c : text) {
@@ -347,18 +350,26 @@ Result<int> PidFromState() {
   return pid;
 }
 
-// The pid of the container's init, of which `create` has made everything but the program.
-Result<int> PidOfCreated(const CommandLine& line) {
+Result<SubprocessOutcome> RunRunc(const CommandLine& line, const std::vector<std::string>& words) {
   std::vector<std::string> arguments{line.runc.empty() ? "runc" : line.runc};
   arguments.insert(arguments.end(), line.global.begin(), line.global.end());
-  arguments.insert(arguments.end(), {"state", line.id});
-  const SubprocessOutcome outcome = TRY(RunSubprocess({.argv = arguments}));
+  arguments.insert(arguments.end(), words.begin(), words.end());
+  return RunSubprocess({.argv = arguments});
+}
+
+struct RuncState {
+  int pid = 0;  // of the container's init
+  std::string status;
+};
+
+Result<RuncState> StateOf(const CommandLine& line) {
+  const SubprocessOutcome outcome = TRY(RunRunc(line, {"state", line.id}));
   const json state = json::parse(outcome.stdout_text, nullptr, /*allow_exceptions=*/false);
   const int pid = outcome.ok() && state.is_object() ? state.value("pid", 0) : 0;
   if (pid <= 0) {
     return MakeError(ErrorCode::kInternal, "runc state tells no pid: " + outcome.stderr_text);
   }
-  return pid;
+  return RuncState{pid, state.value("status", "")};
 }
 
 Result<> CarryOutPlan(FdRef host, FdRef netns, const std::string& plan) {
@@ -371,7 +382,7 @@ Result<> CarryOutPlan(FdRef host, FdRef netns, const std::string& plan) {
 
 Result<> SetUpStandingPlan(const CommandLine& line, const std::string& plan) {
   const OwnedFd host = TRY(OpenNetns(getpid()));
-  const OwnedFd netns = TRY(OpenNetns(TRY(PidOfCreated(line))));
+  const OwnedFd netns = TRY(OpenNetns(TRY(StateOf(line)).pid));
   return CarryOutPlan(host, netns, plan);
 }
 
@@ -436,6 +447,19 @@ bool FinishAtStart(const CommandLine& line, int& status) {
                                  : !ended ? ended.error().message
                                  : !told  ? told.error().message
                                           : "the restore ended without a result");
+  }
+  return true;
+}
+
+bool EndForgottenRestore(const CommandLine& line) {
+  const auto state = StateOf(line);
+  if (!state || state->status != "running") {
+    return false;
+  }
+  static_cast<void>(RunRunc(line, {"kill", line.id, "KILL"}));
+  const auto deadline = Clock::now() + kEndTimeout;
+  while (kill(state->pid, 0) == 0 && Clock::now() < deadline) {
+    std::this_thread::sleep_for(kEndPause);
   }
   return true;
 }

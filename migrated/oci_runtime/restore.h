@@ -29,6 +29,11 @@ bool FinishAtStart(const CommandLine& line, int& status);
 // one.
 bool AbandonPendingRestore(const CommandLine& line);
 
+// Before a `start` without a ticket: true if the container was restored all the same, i.e. its
+// ticket was taken back in between, by a daemon that died and was started again. It is killed then:
+// Docker, which gives the start up, does not end what already runs.
+bool EndForgottenRestore(const CommandLine& line);
+
 // Before the `start` of a container that lives here after a move and was stopped: the tunnels of
 // its relays (standing_plan.h) are set up in the new network namespace. A failure is logged and
 // does not keep the container from starting.

@@ -30,7 +30,7 @@ case "$*" in *' restore '*)
   echo "$PATH" > path; cat "$CRIU_CONFIG_FILE" > config; cp bundle/config.json seen.json
   [ ! -e restore.sh ] || . ./restore.sh
 esac
-case "$*" in *' state '*) echo '{"pid": 1}'; esac
+case "$*" in *' state '*) cat state.json 2> /dev/null || echo '{"pid": 1}'; esac
 )sh";
 
 class RuntimeTest : public ::testing::Test {
@@ -146,6 +146,21 @@ TEST_F(RuntimeTest, AStaleUsedTicketDoesNotSwallowAStart) {
   ASSERT_TRUE(Create().ok());
   ASSERT_TRUE(Run({"start", kId}).ok());
   EXPECT_THAT(Read("calls"), HasSubstr("json start " + kId));
+}
+
+// The daemon died in the middle of Docker's start, and a new one has undone the migration: what was
+// restored must not be left, stopped, where neither Docker nor anybody else knows of it.
+TEST_F(RuntimeTest, ARestoreWhoseTicketWasTakenBackEndsAtTheStart) {
+  WriteExampleTicket();
+  ASSERT_TRUE(Create().ok());
+  ASSERT_TRUE(RemoveTicket(dir_, kId));
+  Write("state.json", R"({"pid": 2147483647, "status": "running"})");
+  const auto started = Run({"start", kId});
+  EXPECT_EQ(started.exit_code, 1);
+  EXPECT_THAT(started.stderr_text, HasSubstr("the migration was given up"));
+  EXPECT_THAT(Read("log.json"), HasSubstr("the migration was given up"));
+  EXPECT_THAT(Read("calls"), HasSubstr("json kill " + kId + " KILL\n"));
+  EXPECT_THAT(Read("calls"), Not(HasSubstr("json start")));
 }
 
 TEST_F(RuntimeTest, FailureNamesTheCauseEverywhere) {
