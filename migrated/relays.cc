@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <mutex>
+#include <set>
 
 #include "base/ids.h"
 #include "base/netns.h"
@@ -132,18 +133,20 @@ ContainerSide ToContainerSide(const v1::Relay& relay) {
   return side;
 }
 
-// The container's address on a bridge of this host.
+// The container's address on a bridge of this host: that of its first network.
 struct BridgePort {
   std::string address;
   std::string bridge;
   std::string address6;  // empty: none
   std::string bridge6;
+  std::set<std::string> all;  // addresses, of all its networks
 };
 Result<BridgePort> BridgePortOf(Node& node, const std::string& container_id) {
   const ContainerInfo info = TRY(node.docker().InspectContainer(container_id));
   const OwnedFd host = TRY(HostNetns());
   BridgePort port;
   for (const Endpoint& endpoint : info.endpoints) {
+    port.all.insert({endpoint.ipv4, endpoint.ipv6});
     if (!endpoint.ipv4.empty() && port.address.empty()) {
       port.address = endpoint.ipv4;
       port.bridge = TRY(LinkToward(host, endpoint.ipv4));
@@ -432,7 +435,7 @@ Result<> ConnectContainerNetwork(Node& node, const v1::MigrationRecord& record) 
   const BridgePort port = TRY(BridgePortOf(node, record.replica_id()));
   OriginAtHome side{ToSpec(*relay), port.address, port.bridge, {}, port.address6, port.bridge6};
   for (StandIn& stand_in : TRY(StandInsOf(node, *relay, record.final_name()))) {
-    if (stand_in.address != port.address && stand_in.address != port.address6) {
+    if (!port.all.contains(stand_in.address)) {
       side.stand_ins.push_back(std::move(stand_in));  // of clients that know an address of earlier
     }
   }

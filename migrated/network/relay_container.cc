@@ -121,11 +121,13 @@ std::string NewFlowRules(const ContainerSide& side, const IpFamily& family) {
 // Connections of neighbours that came through the relay to the address that the container has
 // again: now they come directly. Sent back through the origin, which knows where they began.
 std::string DirectMap(const ContainerSide& side, const IpFamily& family,
-                      const std::string& interface, const std::vector<AddressInfo>& own) {
+                      const std::vector<std::string>& interfaces,
+                      const std::vector<AddressInfo>& own) {
   Elements elements;
   for (const auto& c : side.connections) {
     for (const auto& info : own) {
-      if (info.link == interface && c.local_address == RelayAddressOf(side.relay, family) &&
+      if (std::find(interfaces.begin(), interfaces.end(), info.link) != interfaces.end() &&
+          c.local_address == RelayAddressOf(side.relay, family) &&
           SubnetContains(info.address, c.remote_address)) {
         elements.Next() << ProtocolName(c.protocol) << " . " << c.remote_address << " . "
                         << c.remote_port << " . " << info.address.substr(0, info.address.find('/'))
@@ -147,26 +149,46 @@ std::string AddedSet(const IpFamily& family, const std::vector<std::string>& add
   return set + (added.empty() ? "" : "    elements = { " + JoinElements(added) + " }\n") + "  }\n";
 }
 
-// A remote address may be one of the container's own here, hence the order in `out`. `interface`:
-// where packets to the relay's address come in.
+// Where packets to the relay's address, or from neighbours, come in.
+std::vector<std::string> Interfaces(const ContainerSide& side,
+                                    const std::vector<AddressInfo>& own) {
+  if (!AtHome(side)) {
+    return {RelayLink(side.relay.id)};
+  }
+  std::vector<std::string> interfaces;
+  for (const auto& info : own) {
+    if (info.link != "lo" && !IsRelayLink(info.link) && IsInterfaceName(info.link) &&
+        std::find(interfaces.begin(), interfaces.end(), info.link) == interfaces.end()) {
+      interfaces.push_back(info.link);
+    }
+  }
+  return interfaces;
+}
+
+// A remote address may be one of the container's own here, hence the order in `out`.
 std::string TableCommands(const ContainerSide& side, const IpFamily& family,
-                          const std::string& interface, const std::vector<AddressInfo>& own,
+                          const std::vector<AddressInfo>& own,
                           const std::vector<std::string>& added) {
   const auto table = std::string(family.nft) + " " + RelayTable(side.relay.id);
   const auto& relay_address = RelayAddressOf(side.relay, family);
   const std::string source = std::string(family.nft) + " saddr";
   const std::string destination = std::string(family.nft) + " daddr";
+  const auto interfaces = Interfaces(side, own);
+  std::string guard;  // none: nothing can come in
+  for (const auto& interface : interfaces) {
+    guard += (guard.empty() ? "\"" : ", \"") + interface + "\"";
+  }
+  guard = guard.empty() ? "" : "    iifname != { " + guard + " } accept\n";
   std::ostringstream out;
   out << "add table " << table << "\ndelete table " << table << "\n"
       << TableHead(side.relay, family) << AddedSet(family, added) << ConnectionSets(side, family)
-      << DirectMap(side, family, interface, own) << "  set flows {\n    type inet_proto . "
+      << DirectMap(side, family, interfaces, own) << "  set flows {\n    type inet_proto . "
       << family.address_type << " . inet_service . inet_service\n"
       << "    size 65536\n    flags dynamic,timeout\n  }\n";
   // Before connection tracking on the way in and after it on the way out, so that it sees the
   // same addresses both ways.
   out << "  chain in {\n    type filter hook prerouting priority -310;\n"
-      << "    iifname != \"" << interface << "\" accept\n"
-      << "    " << destination << " set meta l4proto . " << source << " . th sport . "
+      << guard << "    " << destination << " set meta l4proto . " << source << " . th sport . "
       << destination << " . th dport map @direct accept\n    " << destination
       << " != " << relay_address << (AtHome(side) ? " accept\n" : " drop\n") << "    "
       << destination << " set meta l4proto . " << source
@@ -354,8 +376,7 @@ Result<> SetUpSide6(const ContainerSide& side) {
   }
   TRY(marked);
   TRY(SetUpWay6(rtnl, side, tunnel));
-  const auto interface = AtHome(side) ? TRY(DefaultRoute6(rtnl)).link : tunnel;
-  TRY(RunNft(TableCommands(side, kIpv6, interface, TRY(rtnl.Addresses(AF_INET6)), added)));
+  TRY(RunNft(TableCommands(side, kIpv6, TRY(rtnl.Addresses(AF_INET6)), added)));
   return {};
 }
 
@@ -416,8 +437,7 @@ Result<RelayWarnings> SetUpContainerSide(FdRef host_netns, FdRef container_netns
   RelayWarnings warnings;
   auto translate = [&]() -> Result<> {
     auto rtnl = TRY(Rtnl::Open());
-    const auto interface = AtHome(side) ? side.home_interface : RelayLink(side.relay.id);
-    TRY(RunNft(TableCommands(side, kIpv4, interface, TRY(rtnl.Addresses()), {})));
+    TRY(RunNft(TableCommands(side, kIpv4, TRY(rtnl.Addresses()), {})));
     if (!side.relay.relay_address6.empty()) {
       if (const auto six = SetUpSide6(side); !six) {
         warnings.push_back(Ipv6Warning(six.error()));

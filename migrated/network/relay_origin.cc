@@ -171,6 +171,22 @@ std::string TableCommands(const OriginSide& side, const IpFamily& family, bool o
          (six ? TunnelChain6(side, link) : TunnelChain(side, link)) + "}\n";
 }
 
+// At home R is let through between Docker's bridges, which are closed to each other: neighbours of
+// the container's other networks have connections that only this host can translate. But nobody
+// else gets anywhere by it.
+std::string HomeForwardChain(const RelaySpec& relay, const IpFamily& family) {
+  const std::string field = family.nft;
+  const auto& address = RelayAddressOf(relay, family);
+  return "  chain forward {\n    type filter hook forward priority -10;\n"
+         "    ct state established,related accept\n    " +
+         field + " daddr " + address + " ct status dnat accept\n    " + field + " daddr " +
+         address + " drop\n    " + field + " saddr " + address + " drop\n  }\n";
+}
+
+Result<> LetThrough(const RelaySpec& relay, const IpFamily& family) {
+  return AcceptAddress(RelayAddressOf(relay, family), RelayTable(relay.id));
+}
+
 // The way to R leads back through the bridge. No redirects: the kernel sends none for what it
 // translates.
 std::string HomeAddressChains(const OriginAtHome& side, const IpFamily& family,
@@ -240,7 +256,8 @@ Result<> SetUp(const OriginSide& side) {
   TRY(AcceptForwarding(RelayLink(side.relay.id)));
   TRY(ShutLoopback(side.relay.id));
   TRY(ReplaceTable(side.relay.id, kIpv4, TableCommands(side, kIpv4, side.open_addresses)));
-  return OpenLoopback(RelayLink(side.relay.id));  // behind its guard
+  TRY(RevokeAddress(side.relay.relay_address, RelayTable(side.relay.id)));  // of the time at home
+  return OpenLoopback(RelayLink(side.relay.id));                            // behind its guard
 }
 
 // Behind IPv4, and only adds to it.
@@ -253,6 +270,7 @@ Result<> SetUp6(const OriginSide& side) {
   TRY(AcceptForwarding(link, kIpv6.nft));
   const bool open = side.open_addresses || !TRY(FiltersForwardedIpv6());
   TRY(ReplaceTable(side.relay.id, kIpv6, TableCommands(side, kIpv6, open)));
+  TRY(RevokeAddress(side.relay.relay_address6, RelayTable(side.relay.id)));
   TRY(ShutLoopback6(side.relay.id));  // of the bridge
   return OpenLoopback6(side.relay.id, link);
 }
@@ -272,6 +290,7 @@ Result<> Remove6(const std::string& id) {
   auto rtnl = TRY(Rtnl::Open());
   TRY(RevokeForwarding(RelayLink(id), kIpv6.nft));
   if (const auto address = TRY(MarkedAddress(id, kIpv6))) {
+    TRY(RevokeAddress(*address, RelayTable(id)));
     TRY(DeleteRelayRoute(rtnl, *address));
   }
   TRY(ShutLoopback6(id));
@@ -279,7 +298,7 @@ Result<> Remove6(const std::string& id) {
 }
 
 Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
-  std::string commands = TableHead(side.relay);
+  std::string commands = TableHead(side.relay) + HomeForwardChain(side.relay, kIpv4);
   if (!side.stand_ins.empty()) {
     commands += HomeAddressChains(side, kIpv4, TRY(AddressOnBridge(rtnl, side.bridge, kIpv4)));
   }
@@ -288,6 +307,7 @@ Result<> SetUpHomeTable(Rtnl& rtnl, const OriginAtHome& side, bool loopback) {
     TRY(ShutLoopback(side.relay.id));
   }
   TRY(ReplaceTable(side.relay.id, kIpv4, commands + guard + "}\n"));
+  TRY(LetThrough(side.relay, kIpv4));
   return guard.empty() ? Result<>() : OpenLoopback(side.bridge);
 }
 
@@ -302,11 +322,13 @@ Result<> SetUpHome6(const OriginAtHome& side, Loopback6 loopback) {
   }
   auto rtnl = TRY(Rtnl::Open());
   const auto host_address = TRY(AddressOnBridge(rtnl, side.bridge6, kIpv6));
-  auto commands = TableHead(side.relay, kIpv6) + HomeAddressChains(side, kIpv6, host_address);
+  auto commands = TableHead(side.relay, kIpv6) + HomeForwardChain(side.relay, kIpv6) +
+                  HomeAddressChains(side, kIpv6, host_address);
   if (loopback == Loopback6::kLost) {
     commands += LostLoopback6Chain(InRange6(kOriginRange6, side.relay.relay_address));
   }
   TRY(ReplaceTable(side.relay.id, kIpv6, commands + "}\n"));
+  TRY(LetThrough(side.relay, kIpv6));
   TRY(ShutLoopback6(side.relay.id));
   if (loopback == Loopback6::kKept) {
     TRY(OpenLoopback6(side.relay.id, side.bridge6));
@@ -380,6 +402,7 @@ Result<> Remove(const std::string& id) {
   TRY(Remove6(id));
   TRY(rtnl.DeleteLink(link));
   if (address) {
+    TRY(RevokeAddress(*address, RelayTable(id)));
     TRY(DeleteRelayRoute(rtnl, *address));
   }
   TRY(ShutLoopback(id));

@@ -3,7 +3,7 @@
 import re
 import subprocess
 
-from common import expect, move, start
+from common import expect, line_of, move, move_under_load, redis_client, start, stop_all
 from handoff_local_clients import neighbour_of
 from host import ContainerNetwork
 from line_client import Lines
@@ -29,6 +29,30 @@ def scenario_user_defined_network(tb):
         raise Failed(f"aliases: {network['Aliases']}")
     totals = client.stop()
     expect("errors", (totals["wrong"], totals["resets"], totals["stalled"]), (0, 0, 0))
+
+
+def scenario_several_networks(tb):
+    """One client in each network of the container, at its address there, and one of the published port; all go on."""
+    tb.load("redis", "tools")
+    nets = {"net1": "172.29.0", "net2": "172.29.1"}
+    tb.on_cleanup(lambda: [h.docker("network", "rm", net, check=False) for h in tb.hosts for net in nets])
+    start(tb)
+    for net, prefix in nets.items():
+        tb.a.docker("network", "create", "--subnet", f"{prefix}.0/24", net)
+    tb.run(tb.a, "redis1", "redis", options=["-p", "6379:6379", "--network", "net1", "--ip", f"{nets['net1']}.7"])
+    tb.a.docker("network", "connect", "--ip", f"{nets['net2']}.7", "net2", "redis1")
+    clients = {"port": redis_client(tb, tb.client, tb.a.ip)}
+    for net, prefix in nets.items():
+        tb.run(tb.a, f"in-{net}", "tools", "sleep", "1000", options=["--network", net])
+        clients[net] = redis_client(tb, ContainerNetwork(tb.a, f"in-{net}"), f"{prefix}.7", key=net)
+    source = tb.a
+    for number in range(1, 4):
+        target = tb.peer_of(source)
+        print(line_of(number, *move_under_load(source, target, "redis1", clients, str(number))))
+        found = {net: at["IPAddress"] for net, at in target.inspect("redis1")["NetworkSettings"]["Networks"].items()}
+        expect("addresses", found, {net: f"{prefix}.7" for net, prefix in nets.items()})
+        source = target
+    stop_all(clients)
 
 
 def scenario_new_connections_after_a_move(tb):

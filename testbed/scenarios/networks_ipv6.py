@@ -159,3 +159,20 @@ def scenario_ipv6_in_address_mode(tb):
     route_to_the_network(tb)
     ends = direct_ends(tb)
     there_and_back_and_there(tb, connect_all(tb, ends), lambda at: {"routed": ends["routed"]}, options=["--network=address"])
+
+
+def scenario_ipv6_over_three_hosts(tb):
+    """a -> b -> c -> a: each origin leads both kinds of connections on."""
+    tb.third()
+    run_redis(tb)
+    route_to_the_network(tb)
+    hosts = [tb.a, tb.b, tb.machines["c"]]
+    clients = connect_all(tb, direct_ends(tb))
+    for number, source in enumerate(hosts):
+        target = hosts[(number + 1) % 3]
+        result, gaps = move_under_load(source, target, "redis1", clients, str(number))
+        print(line_of(number, result, gaps))
+        expect(f"warnings of move {number}", result.get("warnings", []), [])
+        if target is not tb.a:
+            clients |= connect_all(tb, {"port": (tb.client, tb.a.ip6)}, prefix=f"after {number} ")
+    stop_all(clients)
