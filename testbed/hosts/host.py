@@ -90,9 +90,11 @@ class Host(Namespace):
             child.poll()
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            threads = len(os.listdir(f"/proc/{pid}/task"))
         except OSError:
             return None
-        return None if state == "Z" else pid
+        # While other threads of a killed process are still ending, its sockets are still open.
+        return None if state == "Z" and threads <= 1 else pid
 
     def _start(self, what, argv, log, **variables):
         with open(log, "ab") as f:
