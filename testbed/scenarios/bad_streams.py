@@ -66,6 +66,10 @@ def scenario_bad_bytes_between_the_daemons(tb):
         steady.check()
 
 
+scenario_bad_bytes_between_the_daemons.timeout = 240
+scenario_bad_bytes_between_the_daemons.slow = True
+
+
 def scenario_bad_cpu_at_the_target(tb):
     steady = Steady(tb)
     less = tb.b.dir / "cpuinfo"
