@@ -41,7 +41,8 @@ DIRECTORIES = ["etc", "proc", "sys", "dev", "root", "run", "tmp", "var/tmp", "va
 class Image:
     command: list
     programs: list = field(default_factory=list)  # names in PATH, copied with their libraries
-    source: str = ""                              # NAME.c of testbed/workloads becomes the program NAME, linked statically
+    source: str = ""                              # a file of testbed/workloads; COMPILERS says what becomes of it
+    needs: list = field(default_factory=list)     # programs and files of this machine without which it cannot be built
     trees: list = field(default_factory=list)     # directories of this machine, copied as they are
     directories: list = field(default_factory=list)
     files: dict = field(default_factory=dict)     # name -> text, bytes, or a function that returns bytes
@@ -86,6 +87,12 @@ http {
 """
 DOWNLOAD_BYTES = 64 << 20
 
+PYTHON = "/usr/bin/python3"  # Debian's, whatever else there is
+JDK = "/usr/lib/jvm/java-17-openjdk-amd64"
+# What Debian's Node.js, unlike others, has outside of its program.
+NODE_MODULES = [f"/usr/share/nodejs/{name}" for name in ("acorn", "acorn-walk", "cjs-module-lexer", "undici")]
+REDIS_PORT = {"ExposedPorts": {"6379/tcp": {}}}
+
 IMAGES = {
     "tools": Image(command=["/bin/sh"]),
     "redis": Image(command=["redis-server", "--save", "", "--appendonly", "no", "--protected-mode", "no"],
@@ -101,6 +108,15 @@ IMAGES = {
                    files={"etc/nginx/nginx.conf": NGINX_CONFIG, "srv/small": pattern.take(0, 1000),
                           "srv/large": lambda: pattern.take(0, DOWNLOAD_BYTES)},
                    config={"ExposedPorts": {"80/tcp": {}}, "StopSignal": "SIGQUIT"}),
+    "memcached": Image(command=["memcached", "-u", "nobody", "-t", "4", "-m", "64"], programs=["memcached"],
+                       config={"ExposedPorts": {"11211/tcp": {}}}),
+    "go": Image(command=["/usr/bin/server"], source="server.go", needs=["go"], config=REDIS_PORT),
+    "node": Image(command=["node", "/srv/server.js"], programs=["node"], source="server.js",
+                  trees=[tree for tree in NODE_MODULES if Path(tree).exists()], needs=["node"], config=REDIS_PORT),
+    "java": Image(command=["/opt/java/bin/java", "-cp", "/srv", "Server"], source="Server.java",
+                  needs=[f"{JDK}/bin/javac", f"{JDK}/bin/jlink"], config=REDIS_PORT),
+    "python": Image(command=[PYTHON, "/srv/server.py"], programs=[PYTHON], source="server.py",
+                    trees=["/usr/lib/python3.11"], config=REDIS_PORT),
     "postgres": Image(command=["/bin/sh", "/usr/bin/start-postgres"],
                       programs=[f"/{POSTGRES}/bin/{name}" for name in ("postgres", "initdb", "psql")],
                       trees=["/usr/share/postgresql/15"],
@@ -152,8 +168,13 @@ class Tree:
         if not path:
             raise shell.Failed(f"{name} is not installed")
         self.copy(path, name.lstrip("/") if "/" in name else f"usr/bin/{name}")
+        self.libraries_of(path)
+
+    def libraries_of(self, path):
         for library in libraries(path):
-            self.copy(library, str(usr_merged(library)).lstrip("/"))
+            # Not those that came with it.
+            if not Path(library).is_relative_to(self.root):
+                self.copy(library, str(usr_merged(library)).lstrip("/"))
 
 
 def find_program(name):
@@ -182,8 +203,7 @@ def base_layer(directory):
     for name, content in FILES.items():
         tree.file(name, content)
     tree.copy("/bin/dash", "usr/bin/sh")
-    for library in libraries("/bin/dash"):
-        tree.copy(library, str(usr_merged(library)).lstrip("/"))
+    tree.libraries_of("/bin/dash")
     for name in TOOLS:
         tree.program(name)
     return tree
@@ -196,14 +216,52 @@ def program_layer(image, directory, base):
     for name in image.programs:
         tree.program(name)
     for source in image.trees:
-        shutil.copytree(source, tree.root / source.lstrip("/"), symlinks=True)
+        shutil.copytree(source, tree.root / source.lstrip("/"), symlinks=True,
+                        ignore=shutil.ignore_patterns("__pycache__", "test", "config-3*"))
     for name, content in image.files.items():
         tree.file(name, content)
     if image.source:
-        tree.directory("usr/bin")
-        shell.run(["cc", "-O1", "-g1", "-static", "-pthread", "-Wall", "-Wextra", "-Werror", WORKLOADS / image.source,
-                   "-o", tree.root / "usr/bin" / Path(image.source).stem])
+        source = WORKLOADS / image.source
+        COMPILERS[source.suffix](source, tree)
     return tree
+
+
+def compile_c(source, tree):
+    """NAME.c becomes /usr/bin/NAME."""
+    tree.directory("usr/bin")
+    shell.run(["cc", "-O1", "-g1", "-static", "-pthread", "-Wall", "-Wextra", "-Werror", source,
+               "-o", tree.root / "usr/bin" / source.stem])
+
+
+def compile_go(source, tree):
+    """NAME.go becomes /usr/bin/NAME; linked statically, as is usual in containers."""
+    tree.directory("usr/bin")
+    with tempfile.TemporaryDirectory() as cache:
+        shell.run(["go", "build", "-o", tree.root / "usr/bin" / source.stem, source], timeout=300,
+                  env={"CGO_ENABLED": "0", "GOCACHE": cache, "GOPATH": cache, "GO111MODULE": "off"})
+
+
+def compile_java(source, tree):
+    """NAME.java becomes /srv/NAME.class, beside a Java in /opt/java that has the base module only (50 instead of 250 MB)."""
+    shell.run([f"{JDK}/bin/javac", "-d", tree.root / "srv", source])
+    java = tree.root / "opt/java"
+    java.parent.mkdir()
+    shell.run([f"{JDK}/bin/jlink", "--add-modules", "java.base", "--strip-java-debug-attributes", "--no-header-files",
+               "--no-man-pages", "--output", java], timeout=120)
+    for path in [java / "bin/java", java / "lib/server/libjvm.so", *java.glob("lib/*.so")]:
+        tree.libraries_of(path)
+
+
+def copy_script(source, tree):
+    tree.copy(source, f"srv/{source.name}")
+
+
+COMPILERS = {".c": compile_c, ".go": compile_go, ".java": compile_java, ".js": copy_script, ".py": copy_script}
+
+
+def missing(name):
+    """What this machine lacks to build the image; scripts/setup --workloads installs it."""
+    return [program for program in IMAGES[name].needs if not find_program(program)]
 
 
 def layer_tar(root, owners=()):
