@@ -246,6 +246,12 @@ void ContainerWatch::Enter(const StepRow& row) {
   phase_ = PhaseName(row.phase);
 }
 
+void ContainerWatch::Enter(std::string phase, bool frozen) {
+  const std::lock_guard lock(mutex_);
+  container_.frozen = frozen;
+  phase_ = std::move(phase);
+}
+
 std::optional<Error> ContainerWatch::ErrorLocked() const {
   if (!interference_) {
     return std::nullopt;

@@ -52,6 +52,8 @@ class ContainerWatch {
 
   // The migration goes on to this step.
   void Enter(const StepRow& row);
+  // The same for what has no steps: a recording.
+  void Enter(std::string phase, bool frozen);
 
   // What is known now.
   std::optional<Error> Happened();

@@ -18,6 +18,7 @@
 #include "base/stop_wait.h"
 #include "migrated/compatibility.h"
 #include "migrated/container_processes.h"
+#include "migrated/container_watch.h"
 #include "migrated/host_undo.h"
 #include "migrated/local_tree.h"
 #include "migrated/preflight.h"
@@ -74,8 +75,11 @@ Result<> PrepareDirectory(const std::string& directory) {
   }
   std::error_code error;
   std::filesystem::create_directories(directory, error);
-  if (error) {
-    return ErrnoError("mkdir " + directory, error.value());
+  if (error || !std::filesystem::is_directory(directory)) {
+    return MakeError(ErrorCode::kFailedPrecondition,
+                     "cannot make the directory " + directory + ": " +
+                         (error ? error.message() : "something else has this name"),
+                     "NO_DIRECTORY");
   }
   if (!std::filesystem::is_empty(directory, error) || error) {
     return MakeError(ErrorCode::kAlreadyExists,
@@ -94,11 +98,14 @@ class RecordingRun {
   RecordingRun(Node& node, const v1::RecordRequest& request, const Recordings::Show& show)
       : node_(node), request_(request), show_(show), directory_(request.directory()) {}
 
-  Result<> Run(const std::stop_token& stop);
+  // `ending` is also asked to stop by what somebody does to the container meanwhile.
+  Result<> Run(const ContainerInfo& container, std::stop_source ending);
   v1::Recording& view() { return view_; }
-  Result<> Inspect();
 
  private:
+  Result<> Inspect();
+  Result<> Record(const std::stop_token& stop);
+  void LeavePaused();
   Result<> CopyFilesWhileRunning(const std::stop_token& stop);
   Result<> Begin();
   Result<> CheckpointAndStart(const std::stop_token& stop);
@@ -116,6 +123,7 @@ class RecordingRun {
   const Recordings::Show& show_;
   const std::string directory_;
   v1::Recording view_;
+  std::unique_ptr<ContainerWatch> watch_;
   ContainerInfo container_;
   ContainerSpec spec_;
   std::string cgroup_;
@@ -372,22 +380,50 @@ Result<> RecordingRun::WriteBundle() {
   return WriteFileAtomically(directory_ + "/recording.json", bundle.dump(2) + "\n");
 }
 
-Result<> RecordingRun::Run(const std::stop_token& stop) {
+Result<> RecordingRun::Record(const std::stop_token& stop) {
+  watch_->Enter("checkpoint", /*frozen=*/true);
+  Show(v1::RECORDING_CHECKPOINT);
+  TRY(CheckpointAndStart(stop));
+  watch_->Enter("recording", /*frozen=*/false);
+  TRY(Wait(stop));
+  return End();
+}
+
+// By Docker: what has thawed the container at the end was not meant for that.
+void RecordingRun::LeavePaused() {
+  if (auto frozen = FrozenCgroup::Freeze(cgroup_)) {
+    frozen->Release();
+  } else {
+    spdlog::error("recording {}: {} is not paused any more: {}", view_.id(), container_.name,
+                  frozen.error().message);
+  }
+}
+
+Result<> RecordingRun::Run(const ContainerInfo& container, std::stop_source ending) {
+  watch_ = std::make_unique<ContainerWatch>(node_, container.id, container.name,
+                                            [ending]() mutable { ending.request_stop(); });
+  watch_->Enter("preflight", /*frozen=*/false);
   Show(v1::RECORDING_PREFLIGHT);
   TRY(Inspect());
   TRY(Begin());
-  TRY(CopyFilesWhileRunning(stop));
-  Show(v1::RECORDING_CHECKPOINT);
-  Result<> result = CheckpointAndStart(stop);
-  if (result) {
-    result = Wait(stop);
-  }
-  if (result) {
-    result = End();
-  }
+  TRY(CopyFilesWhileRunning(ending.get_token()));
+  Result<> result = Record(ending.get_token());
   Refresh();
+  const bool started = recording_->recorded_time().count() > 0;
   recording_.reset();
   const Result<> put_back = PutBack();
+  const auto interference = watch_->Explain();
+  if (watch_->IsPaused()) {
+    LeavePaused();
+  }
+  if (interference) {
+    TRY(put_back);
+    if (!started) {
+      return *interference;
+    }
+    view_.set_problem(interference->message);  // more than what it has led to
+    return WriteBundle();
+  }
   TRY(result);
   TRY(put_back);
   return WriteBundle();
@@ -407,7 +443,7 @@ Result<> Recordings::Run(const v1::RecordRequest& request, const std::stop_token
     const std::lock_guard lock(mutex_);
     running_[id] = ending;
   }
-  Result<> result = run.Run(ending.get_token());
+  Result<> result = run.Run(container, ending);
   {
     const std::lock_guard lock(mutex_);
     running_.erase(id);
