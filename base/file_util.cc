@@ -6,6 +6,8 @@
 
 #include <array>
 
+#include "base/scope_exit.h"
+
 namespace migrate {
 
 Result<OwnedFd> OpenFile(const std::filesystem::path& path, int flags, unsigned mode) {
@@ -66,6 +68,7 @@ Result<> WriteControlFile(const std::filesystem::path& path, std::string_view te
 Result<> WriteFileAtomically(const std::filesystem::path& path, std::string_view text,
                              unsigned mode) {
   const std::string temporary = path.string() + ".new";
+  ScopeExit remove([&] { unlink(temporary.c_str()); });
   {
     const OwnedFd fd = TRY(OpenFile(temporary, O_WRONLY | O_CREAT | O_TRUNC, mode));
     TRY(WriteFully(fd, text.data(), text.size()));
@@ -76,6 +79,7 @@ Result<> WriteFileAtomically(const std::filesystem::path& path, std::string_view
   if (rename(temporary.c_str(), path.c_str()) != 0) {
     return ErrnoError("rename " + temporary);
   }
+  remove.Dismiss();
   const OwnedFd directory =
       TRY(OpenFile(path.has_parent_path() ? path.parent_path() : ".", O_RDONLY | O_DIRECTORY));
   if (fsync(directory.get()) != 0) {

@@ -44,7 +44,11 @@ Result<std::unique_ptr<FileLogSink>> FileLogSink::Create(const std::filesystem::
 }
 
 Result<> FileLogSink::Write(const ChunkHeader& /*header*/, std::span<const std::byte> chunk) {
-  return WriteFully(fd_, chunk.data(), chunk.size());
+  Result<> written = WriteFully(fd_, chunk.data(), chunk.size());
+  if (!written) {
+    written.error().message = "the event log cannot be written: " + written.error().message;
+  }
+  return written;
 }
 
 Result<> FileLogSink::Sync() {

@@ -102,8 +102,8 @@ class Inspection {
       CheckTracer(process);
       CheckNamespaces(process);
       CheckBinary(process);
+      CheckFiles(process);  // first: it names the descriptor
       CheckMappings(process);
-      CheckFiles(process);
     }
     return std::move(blockers_);
   }
