@@ -377,7 +377,13 @@ Result<> RecordingRun::WriteBundle() {
                                {"directory", "files/" + std::to_string(i)}});
   }
   bundle["spec"] = nlohmann::json::parse(SpecToJson(spec_));
-  return WriteFileAtomically(directory_ + "/recording.json", bundle.dump(2) + "\n");
+  const Result<> written =
+      WriteFileAtomically(directory_ + "/recording.json", bundle.dump(2) + "\n");
+  if (!written && !view_.problem().empty()) {
+    spdlog::warn("recording {}: recording.json: {}", view_.id(), written.error().message);
+    return {};  // the first problem, e.g. a full disk, says more
+  }
+  return written;
 }
 
 Result<> RecordingRun::Record(const std::stop_token& stop) {
