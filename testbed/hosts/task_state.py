@@ -79,11 +79,15 @@ def _cgroups(pid):
     return sorted(set(found))
 
 
+PF_EXITING = 4
+
+
 def _task(tid):
+    """None if it has ended, or is about to: it has left its cgroups then."""
     try:
         stat = _read(f"/proc/{tid}/stat").rsplit(")", 1)[1].split()
         status = _read(f"/proc/{tid}/status")
-        return {
+        task = {
             "start": stat[19],
             "tgid": int(re.search(r"^Tgid:\s*(\d+)", status, re.M)[1]),
             "policy": os.sched_getscheduler(tid),
@@ -95,8 +99,10 @@ def _task(tid):
             "stopped": stat[0] in "tT",
             "cgroups": _read(f"/proc/{tid}/cgroup"),
         }
+        flags = int(_read(f"/proc/{tid}/stat").rsplit(")", 1)[1].split()[6])
+        return None if flags & PF_EXITING else task
     except (OSError, IndexError, TypeError):
-        return None  # it has ended
+        return None
 
 
 def _vdso(pid):
