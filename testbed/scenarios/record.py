@@ -161,6 +161,8 @@ class Scene:
         recording.wait_until_it_records()
         self.client.wait_for_replies(100)
         expect_in_force(self.pid)
+        if State(self.pid).vdso == self.before.vdso:
+            raise Failed("the vDSO is as it was although the container is recorded")
         return recording
 
     def after(self, how):
