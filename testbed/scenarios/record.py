@@ -48,7 +48,8 @@ def expect_complete(host, recording, view, files=True):
     return stats
 
 
-def record_workload(tb, workload):
+def record_workload(tb, workload, options=()):
+    """`options`: of the load while it is recorded."""
     if cause := recorded.lacking(workload):
         print(cause)
         return
@@ -58,7 +59,7 @@ def record_workload(tb, workload):
     plain = served.load(1)
     before = State(pid)
     # It goes on over both freezes.
-    load = served.start_load(SECONDS + 3)
+    load = served.start_load(SECONDS + 3, options=options)
     recording = Recording(tb, tb.a, workload, seconds=SECONDS)
     code, view, err = recording.end(SECONDS + 60)
     under = served.finish_load(load)
@@ -101,7 +102,8 @@ def scenario_record_go(tb):
 
 
 def scenario_record_node(tb):
-    record_workload(tb, "node")
+    # With all that it can take it never waits, and its other threads get no turn (docs/recording.md).
+    record_workload(tb, "node", options=["rate=3000"])
 
 
 def scenario_record_java(tb):
