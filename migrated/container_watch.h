@@ -63,6 +63,7 @@ class ContainerWatch {
   // Looks closely and does not wait, unless the container has ended.
   Result<> CheckBeforeCommit();
   bool IsPaused();  // by Docker
+  bool HasEnded() const { return InitIsGone(); }
 
   // After the fence: a `docker restart` that began before it must not bring the source back.
   Result<> KeepDown();

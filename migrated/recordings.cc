@@ -36,6 +36,9 @@ using Clock = std::chrono::steady_clock;
 namespace {
 
 constexpr auto kShowInterval = std::chrono::milliseconds(100);
+constexpr auto kStopTakes = std::chrono::seconds(12);  // `docker stop` kills after 10
+constexpr auto kDeletionTakes = std::chrono::seconds(2);
+constexpr auto kEndPoll = std::chrono::milliseconds(5);  // a restart makes the same cgroup again
 constexpr std::uint64_t kFilesSmallEnough = 256 * 1024;
 constexpr int kFileRounds = 3;
 constexpr int kBundleVersion = 1;
@@ -69,9 +72,9 @@ v1::Blocker ToProto(const Blocker& blocker) {
 // The directory that the operator named: absolute, and empty, so that nothing of his is mixed up.
 Result<> PrepareDirectory(const std::string& directory) {
   if (directory.empty() || directory.front() != '/') {
-    return MakeError(ErrorCode::kInvalidArgument,
-                     "the directory for a recording must be an absolute path, not '" + directory +
-                         "'");
+    return MakeError(
+        ErrorCode::kInvalidArgument,
+        "the directory for a recording must be an absolute path, not '" + directory + "'");
   }
   std::error_code error;
   std::filesystem::create_directories(directory, error);
@@ -105,6 +108,8 @@ class RecordingRun {
  private:
   Result<> Inspect();
   Result<> Record(const std::stop_token& stop);
+  bool IsStopping();
+  bool WaitForItsEnd();
   void LeavePaused();
   Result<> CopyFilesWhileRunning(const std::stop_token& stop);
   Result<> Begin();
@@ -211,8 +216,7 @@ Result<> RecordingRun::CopyFilesWhileRunning(const std::stop_token& stop) {
   v1::MigrationOptions options;
   options.set_bind_mounts(v1::BIND_MOUNTS_COPY);
   trees_ = TRY(ContainerTrees(node_, container_, spec_, options));
-  std::erase_if(trees_,
-                [](const ShippedTree& tree) { return tree.kind == v1::TreeName::LOGS; });
+  std::erase_if(trees_, [](const ShippedTree& tree) { return tree.kind == v1::TreeName::LOGS; });
   for (std::size_t i = 0; i < trees_.size(); ++i) {
     copies_.push_back(TRY(LocalTreeCopy::Create(
         trees_[i].path, directory_ + "/files/" + std::to_string(i), trees_[i].excludes)));
@@ -392,7 +396,36 @@ Result<> RecordingRun::Record(const std::stop_token& stop) {
   TRY(CheckpointAndStart(stop));
   watch_->Enter("recording", /*frozen=*/false);
   TRY(Wait(stop));
+  if (IsStopping() && WaitForItsEnd()) {
+    return MakeError(ErrorCode::kAborted, "the container has ended");  // the watch says why
+  }
   return End();
+}
+
+// Asked to stop, or killed, by somebody; it may take its time, or not do it at all.
+bool RecordingRun::IsStopping() {
+  const auto event = watch_->Happened();
+  return event && (event->reason == "CONTAINER_STOPPED" || event->reason == "CONTAINER_ENDED" ||
+                   event->reason == "CONTAINER_REMOVED");
+}
+
+// runc does not delete a container that is frozen: then Docker forgets it, and its shim and its
+// cgroups stay for ever. So nothing is frozen before the container is gone, cgroup and all. False:
+// it does not end.
+bool RecordingRun::WaitForItsEnd() {
+  const auto wait_until = [](auto condition, auto limit) {
+    const auto deadline = Clock::now() + limit;
+    while (!condition() && Clock::now() < deadline) {
+      std::this_thread::sleep_for(kEndPoll);
+    }
+    return condition();
+  };
+  if (!wait_until([&] { return watch_->HasEnded(); }, kStopTakes)) {
+    return false;
+  }
+  std::error_code error;
+  wait_until([&] { return !std::filesystem::exists(cgroup_, error); }, kDeletionTakes);
+  return true;
 }
 
 // By Docker: what has thawed the container at the end was not meant for that.
@@ -418,7 +451,10 @@ Result<> RecordingRun::Run(const ContainerInfo& container, std::stop_source endi
   const bool started = recording_->recorded_time().count() > 0;
   recording_.reset();
   const Result<> put_back = PutBack();
-  const auto interference = watch_->Explain();
+  auto interference = watch_->Explain();
+  if (IsStopping() && !watch_->HasEnded()) {
+    interference.reset();  // it has other plans with that signal
+  }
   if (watch_->IsPaused()) {
     LeavePaused();
   }
@@ -465,8 +501,7 @@ Result<> Recordings::Run(const v1::RecordRequest& request, const std::stop_token
   run.view().set_state(result ? v1::RECORDING_DONE : v1::RECORDING_FAILED);
   show(run.view());
   if (!result) {
-    spdlog::warn("recording {} of {}: {}", run.view().id(), container.name,
-                 result.error().message);
+    spdlog::warn("recording {} of {}: {}", run.view().id(), container.name, result.error().message);
   }
   return result;
 }

@@ -122,13 +122,12 @@ Result<std::size_t> EventLogWriter::Take(std::span<const std::byte> frames) {
     std::memcpy(&head, frames.data() + at, sizeof head);
     if (head.size < sizeof head || head.size % 8 != 0 || head.size > EVENT_MAX_FRAME ||
         head.size > frames.size() - at) {
-      return Fail(MakeError(ErrorCode::kInternal,
-                            "a frame of a wrong size for the event log: " +
-                                std::to_string(head.size) + " bytes, kind " +
-                                std::to_string(head.kind) + ", number " +
-                                std::to_string(head.number) + ", " +
-                                std::to_string(head.span_count) + " spans, where " +
-                                std::to_string(frames.size() - at) + " bytes are left"));
+      return Fail(
+          MakeError(ErrorCode::kInternal,
+                    "a frame of a wrong size for the event log: " + std::to_string(head.size) +
+                        " bytes, kind " + std::to_string(head.kind) + ", number " +
+                        std::to_string(head.number) + ", " + std::to_string(head.span_count) +
+                        " spans, where " + std::to_string(frames.size() - at) + " bytes are left"));
     }
     at += head.size;
     if (head.kind == EVENT_DATA) {
