@@ -229,10 +229,15 @@ Result<> ConfineCpusets(const std::vector<CpusetState>& states, int cpu) {
   return {};
 }
 
-Result<> RestoreCpusets(const std::vector<CpusetState>& states) {
+Result<> RestoreCpusets(const std::vector<CpusetState>& states, int cpu) {
   Result<> first_failure;
   for (const CpusetState& state : states) {
     std::error_code error;
+    std::string now = ReadSmallFile(state.cgroup / kCpusFile).value_or(std::string());
+    now.erase(now.find_last_not_of(" \n") + 1);
+    if (now != std::to_string(cpu)) {
+      continue;  // an admin has changed it since (docker update)
+    }
     const auto written = WriteControlFile(state.cgroup / kCpusFile,
                                           state.cpus.empty() ? std::string("\n") : state.cpus);
     if (!written && first_failure && fs::exists(state.cgroup, error)) {

@@ -41,8 +41,9 @@ struct CpusetState {
 Result<std::vector<CpusetState>> ReadCpusets(const std::filesystem::path& cgroup);
 // Leaves them one CPU. Tasks move at once, frozen or not.
 Result<> ConfineCpusets(const std::vector<CpusetState>& states, int cpu);
-// Puts back what ReadCpusets found. Cgroups that are gone are fine.
-Result<> RestoreCpusets(const std::vector<CpusetState>& states);
+// Puts back what ReadCpusets found where there is still what ConfineCpusets made of it. Cgroups that
+// are gone are fine.
+Result<> RestoreCpusets(const std::vector<CpusetState>& states, int cpu);
 
 // True for a v1 freezer cgroup, where frozen tasks are in an uninterruptible sleep.
 bool IsV1Freezer(const std::filesystem::path& cgroup);

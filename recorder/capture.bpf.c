@@ -701,7 +701,9 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret) {
     return 0;
   }
   BOUND(number, 0x1ff);
-  struct clock_source *source = drain_clocks(mark, CLOCK_RING_ENTRIES / 4);
+  /* A clock call may be the one that begins a new round: the ring must be empty then. */
+  struct clock_source *source =
+      drain_clocks(mark, is_clock_call(number) ? 1 : CLOCK_RING_ENTRIES / 4);
   if (source && is_clock_call(number) && regs->ip >= source->vdso && regs->ip < source->vdso_end)
     return 0;
   const volatile struct capture_row *row = &rows[number];

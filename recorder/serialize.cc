@@ -303,7 +303,7 @@ Result<> Serialize(const SerializeUndo& undo, const RtLimitPlaces& places) {
 }
 
 Result<> UndoSerialize(const SerializeUndo& undo, const RtLimitPlaces& places) {
-  Result<> result = RestoreCpusets(undo.cpusets);
+  Result<> result = RestoreCpusets(undo.cpusets, undo.cpu);
   const SavedTasks saved(undo);
   std::map<int, std::uint64_t> done;
   for (int round = 0; round < kMaxRounds && RestoreRound(undo, saved, done, result); ++round) {
