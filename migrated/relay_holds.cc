@@ -1,6 +1,8 @@
 // The part of an origin in a move between two other hosts, or back to it: see relays.h.
 #include <unistd.h>
 
+#include <chrono>
+
 #include "base/netns.h"
 #include "migrated/fault_point.h"
 #include "migrated/hold_keeper.h"
@@ -41,9 +43,13 @@ Result<v1::HoldRelayReply> HoldRelayFor(Node& node, const v1::HoldRelayRequest& 
     spec.time_limit = std::min<std::chrono::milliseconds>(
         spec.time_limit, std::chrono::milliseconds(request.hold_ms()));
   }
+  const auto start = std::chrono::steady_clock::now();
   TRY(node.holds().Hold(host, spec));
   TRY(Fault(spec.only_new ? FaultPoint::kOriginHoldsNew : FaultPoint::kOriginHolds));
-  return v1::HoldRelayReply();
+  v1::HoldRelayReply reply;
+  reply.set_held_for_ms(
+      std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count());
+  return reply;
 }
 
 Result<v1::ReleaseHoldReply> ReleaseHoldFor(Node& node, const v1::ReleaseHoldRequest& request) {

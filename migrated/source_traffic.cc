@@ -115,12 +115,13 @@ Result<> SourceTraffic::HoldNew(FdRef container_netns, const std::stop_token& st
 
 Result<> SourceTraffic::HoldAll(FdRef container_netns) {
   const OwnedFd host = TRY(OpenNetns(getpid()));
-  auto origins = std::async(std::launch::async, [this] { HoldAtOrigins(/*only_new=*/false); });
   const HoldSpec spec = TRY(Spec());
-  held_since_ = std::chrono::steady_clock::now();
-  const Result<> held = holds_ ? node_.holds().Hold(host, spec) : Result<>();
-  origins.wait();
-  TRY(held);
+  // The far ones first: while one takes its time, clients of this host go on.
+  const auto there = HoldAtOrigins(/*only_new=*/false);
+  held_since_ = std::min(there, std::chrono::steady_clock::now());
+  if (holds_) {
+    TRY(node_.holds().Hold(host, spec));
+  }
   const Unsettled left = TRY(WaitForLastBytes(container_netns));
   if (left.unaccepted > 0) {
     return MakeError(ErrorCode::kUnavailable, "a connection came in at the last moment",
@@ -152,33 +153,38 @@ PeerClient* SourceTraffic::Origin(const v1::Relay& relay) {
 
 // An origin that does not answer holds nothing: its clients lose the packets of the move, which
 // they send again.
-void SourceTraffic::HoldAtOrigins(bool only_new) {
+SourceTraffic::TimePoint SourceTraffic::HoldAtOrigins(bool only_new) {
   bool at_target = false;
-  std::vector<std::pair<std::string, std::future<bool>>> calls;
+  std::vector<std::pair<std::string, std::future<Hold>>> calls;
   for (const v1::Relay& relay : record_.lineage().relays()) {
     if (relay.origin_node() == node_.config().node_name || silent_.contains(relay.id())) {
       continue;
     }
     if (PeerClient* origin = Origin(relay)) {
-      calls.emplace_back(relay.id(), std::async(std::launch::async, [this, &relay, origin, only_new] {
+      calls.emplace_back(relay.id(),
+                         std::async(std::launch::async, [this, &relay, origin, only_new] {
                            return HoldAt(*origin, relay.id(), only_new);
                          }));
       at_target = at_target || origin == &target_;
     }
   }
-  for (auto& [id, answers] : calls) {
-    if (!answers.get()) {
+  auto since = TimePoint::max();
+  for (auto& [id, call] : calls) {
+    const Hold hold = call.get();
+    since = std::min(since, hold.since);
+    if (!hold.answered) {
       silent_.insert(id);
     }
   }
   // It may route to the address already, from an earlier stay of the container there.
   if (record_.has_address_move() && !at_target) {
-    HoldAt(target_, "", only_new);
+    since = std::min(since, HoldAt(target_, "", only_new).since);
   }
+  return since;
 }
 
-// False: it does not answer at all.
-bool SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new) {
+SourceTraffic::Hold SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id,
+                                          bool only_new) {
   v1::HoldRelayRequest request;
   request.set_migration_id(record_.migration().id());
   request.set_relay_id(relay_id);
@@ -186,12 +192,15 @@ bool SourceTraffic::HoldAt(PeerClient& peer, const std::string& relay_id, bool o
   request.set_hold_ms(
       std::chrono::duration_cast<std::chrono::milliseconds>(kOriginHoldLimit).count());
   request.set_only_new(only_new);
-  if (auto held = peer.HoldRelay(request, {.timeout = kHoldCallTimeout}); !held) {
+  const auto held = peer.HoldRelay(request, {.timeout = kHoldCallTimeout});
+  if (!held) {
     spdlog::warn("migration {}: {} does not hold: {}", record_.migration().id(), peer.endpoint(),
                  held.error().message);
-    return held.error().reason != "PEER_UNREACHABLE";
+    return {.answered = held.error().reason != "PEER_UNREACHABLE"};
   }
-  return true;
+  const std::chrono::duration<double, std::milli> held_for(held->held_for_ms());
+  return {.since = std::chrono::steady_clock::now() -
+                   std::chrono::duration_cast<std::chrono::steady_clock::duration>(held_for)};
 }
 
 void SourceTraffic::ReleaseOrigins() {

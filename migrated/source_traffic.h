@@ -50,7 +50,7 @@ class SourceTraffic {
   // Relays whose origins did not answer: these are not asked again while clients wait.
   const std::set<std::string>& silent() const { return silent_; }
 
-  // From when on nothing reached the container.
+  // From when on clients waited.
   std::chrono::steady_clock::time_point held_since() const { return held_since_; }
   // False: this kernel cannot, and drops.
   bool holds() const { return holds_; }
@@ -62,9 +62,16 @@ class SourceTraffic {
   void ReleaseOrigins();
 
  private:
+  using TimePoint = std::chrono::steady_clock::time_point;
+  struct Hold {
+    bool answered = true;
+    TimePoint since = TimePoint::max();  // as far as is known
+  };
+
   Result<HoldSpec> Spec() const;
-  void HoldAtOrigins(bool only_new);
-  bool HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new);
+  // Since when the first of them holds.
+  TimePoint HoldAtOrigins(bool only_new);
+  Hold HoldAt(PeerClient& peer, const std::string& relay_id, bool only_new);
   PeerClient* Origin(const v1::Relay& relay);
 
   Node& node_;
