@@ -27,8 +27,8 @@ class Journal {
 
   Result<> Put(const v1::MigrationRecord& record);
   Result<std::vector<v1::MigrationRecord>> Migrations();  // oldest first
-  // What `migrate record` has under way (or had, when a daemon died): one record each, with `recording`
-  // set, erased when it has ended.
+  // What `migrate record` has under way (or had, when a daemon died): one record each, with
+  // `recording` set, erased when it has ended.
   Result<std::vector<v1::MigrationRecord>> Recordings();
   Result<> EraseRecording(const std::string& id);
   // Forgets ended migrations but for the newest `kept`, and those of longer ago than `age`. What

@@ -1,7 +1,7 @@
 // A file tree copied on this host, in rounds, by the code that ships one to another host
 // (ship/file_tree_sender.h, file_tree_receiver.h): owners, times, links, holes and extended
-// attributes are kept, and a second round costs what has changed. One thread uses it; a round runs a
-// second one.
+// attributes are kept, and a second round costs what has changed. One thread uses it; a round runs
+// a second one.
 #pragma once
 
 #include <memory>

@@ -38,8 +38,8 @@ class Node {
   // The criu to use, by the configuration or in PATH.
   Result<std::string> CriuProgram() const;
 
-  // Whether CRIU can dump processes of other users than root here (foreign_limits.h). Found out once
-  // in the life of the daemon.
+  // Whether CRIU can dump processes of other users than root here (foreign_limits.h). Found out
+  // once in the life of the daemon.
   Result<> ForeignLimits() const;
 
   // Looks again: Docker may have been restarted, CRIU installed.
@@ -62,7 +62,7 @@ class Node {
   ShipService* ship_;
   mutable std::mutex mutex_;
   mutable std::optional<Result<>> foreign_limits_;  // guarded
-  mutable std::string criu_version_;  // guarded; empty until a usable one was found
+  mutable std::string criu_version_;                // guarded; empty until a usable one was found
 };
 
 // Features of this CPU that programs look for and then rely on, as /proc/cpuinfo names them.

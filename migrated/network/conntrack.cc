@@ -255,8 +255,9 @@ std::string GuardCommands(const std::string& family, const std::vector<Conntrack
   // there, and nothing that it holds is for us to drop.
   for (const char* hook : {"prerouting", "output"}) {
     out << "add chain " << table << " " << hook << " { type filter hook " << hook << " priority "
-        << internal::kGuardPriority << "; }\nadd rule " << table << " " << hook << " meta l4proto . "
-        << family << " saddr . th sport . " << family << " daddr . th dport @moving drop\n";
+        << internal::kGuardPriority << "; }\nadd rule " << table << " " << hook
+        << " meta l4proto . " << family << " saddr . th sport . " << family
+        << " daddr . th dport @moving drop\n";
   }
   return out.str();
 }

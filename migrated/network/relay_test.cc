@@ -29,10 +29,10 @@ using testing::Lan;
 using testing::LocalAddress;
 using testing::Netns;
 using testing::TakeTcp;
-using testing::Traffic;
 using testing::TcpAccept;
 using testing::TcpConnect;
 using testing::TcpListen;
+using testing::Traffic;
 using testing::UdpSocket;
 
 class RelayTrafficTest : public RelayTest, public ::testing::WithParamInterface<Traffic> {

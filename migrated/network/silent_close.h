@@ -1,7 +1,7 @@
-// Makes the TCP connections of processes end without a packet: once TCP_REPAIR is on, the close that
-// the death of the process brings sends neither FIN nor RST, and leaves no orphan that would keep
-// the network namespace alive for minutes. For a source container that is frozen and about to be
-// killed; nothing of it can be undone. Thread-safe.
+// Makes the TCP connections of processes end without a packet: once TCP_REPAIR is on, the close
+// that the death of the process brings sends neither FIN nor RST, and leaves no orphan that would
+// keep the network namespace alive for minutes. For a source container that is frozen and about to
+// be killed; nothing of it can be undone. Thread-safe.
 #pragma once
 
 #include <vector>

@@ -2,16 +2,17 @@
 // so that its neighbours there (other containers of the network) go on reaching it. Their packets
 // come to the host, and a relay (relay.h) leads them on; what no relay takes is dropped silently.
 //
-// The address becomes a local one of the bridge device, with a /32 (/128) length, behind Docker's own.
-// The neighbours are told by gratuitous ARP, or an unsolicited neighbour advertisement. Why so: docs/decisions/0004-stand-in.md.
+// The address becomes a local one of the bridge device, with a /32 (/128) length, behind Docker's
+// own. The neighbours are told by gratuitous ARP, or an unsolicited neighbour advertisement. Why
+// so: docs/decisions/0004-stand-in.md.
 //
 // Order of a move: LockNetns() (the container falls silent), TakeAddress(); to abort,
 // UnlockNetns(), GiveBackAddress(). Afterwards SetUpOrigin() and SetUpOriginAtHome() keep the
 // stand-ins that they are told of and remove others of their id, RemoveOrigin() removes all.
 //
 // Owns nothing: a stand-in lives in the kernel, in a table "ip migrate_stand_ID" ("ip6 ...") that
-// names address and bridge, and is found and removed by any later process. All functions are idempotent.
-// Thread-safe for different ids. IPv4 and IPv6.
+// names address and bridge, and is found and removed by any later process. All functions are
+// idempotent. Thread-safe for different ids. IPv4 and IPv6.
 #pragma once
 
 #include <string>

@@ -69,7 +69,8 @@ class Host(Namespace):
         for name in ("data", "exec", "migrate-runtime", "migrated-state", "docker-cli"):
             (self.dir / name).mkdir(parents=True)
         (self.dir / "hosts").write_text("127.0.0.1 localhost\n" + "".join(f"{line}\n" for line in names))
-        command = f"mount --bind '{self.dir}/hosts' /etc/hosts && hostname {self.node} && echo $$ >'{self.dir}/holder.pid' && exec sleep infinity"
+        command = (f"mount --bind '{self.dir}/hosts' /etc/hosts && hostname {self.node} && "
+                   f"echo $$ >'{self.dir}/holder.pid' && exec sleep infinity")
         argv = super().enter() + ["unshare", "--mount", "--uts", "--propagation", "slave", "sh", "-c", command]
         null = subprocess.DEVNULL
         holder = subprocess.Popen(argv, stdin=null, stdout=null, stderr=null, start_new_session=True)
