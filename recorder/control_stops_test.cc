@@ -108,6 +108,11 @@ class Stops : public ::testing::Test {
         ReadSmallFile("/proc/" + std::to_string(pid) + "/status").value_or("");
     EXPECT_NE(status.find("TracerPid:\t0\n"), std::string::npos);
   }
+  void Send(int number) {
+    sigval value{};
+    value.sival_int = number;
+    ASSERT_EQ(sigqueue(child_, SIGRTMIN + 1, value), 0);
+  }
   bool Advances() {
     const uint64_t then = g_shared->count;
     return Eventually([then] { return g_shared->count > then + 10; });
@@ -183,13 +188,24 @@ void OnValue(int, siginfo_t* info, void*) {
   g_shared->sum += info->si_value.sival_int;
 }
 
-// Computes for a while, then makes one system call, and so on.
-void ComputeAndCall() {
+void HandleValues() {
   struct sigaction action {};
   action.sa_sigaction = OnValue;
   action.sa_flags = SA_SIGINFO;
   sigaction(SIGRTMIN + 1, &action, nullptr);
   g_shared->ready = true;
+}
+
+void ComputeWithoutCalls() {
+  HandleValues();
+  for (;;) {
+    g_shared->count++;
+  }
+}
+
+// Computes for a while, then makes one system call, and so on.
+void ComputeAndCall() {
+  HandleValues();
   volatile uint64_t state = 1;
   for (;;) {
     for (int i = 0; i < 200'000; ++i) {
@@ -207,10 +223,8 @@ TEST_F(Stops, SignalsFromOutsideWaitForASystemCall) {
   constexpr int kSignals = 60;
   int64_t sum = 0;
   for (int i = 1; i <= kSignals; ++i) {
-    sigval value{};
-    value.sival_int = i;
     sum += i;
-    ASSERT_EQ(sigqueue(child_, SIGRTMIN + 1, value), 0);
+    Send(i);
     std::this_thread::sleep_for(milliseconds(1));
   }
   EXPECT_TRUE(Eventually([] { return g_shared->handled == kSignals; }));
@@ -222,21 +236,10 @@ TEST_F(Stops, SignalsFromOutsideWaitForASystemCall) {
 }
 
 TEST_F(Stops, ASignalThatWaitsTooLongIsDeliveredAndIsAProblem) {
-  Start([] {
-    struct sigaction action {};
-    action.sa_sigaction = OnValue;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGRTMIN + 1, &action, nullptr);
-    g_shared->ready = true;
-    for (;;) {
-      g_shared->count++;
-    }
-  });
+  Start(ComputeWithoutCalls);
   Begin(Options());
   stops_->Go();
-  sigval value{};
-  value.sival_int = 77;
-  ASSERT_EQ(sigqueue(child_, SIGRTMIN + 1, value), 0);
+  Send(77);
   EXPECT_TRUE(Eventually([] { return g_shared->handled == 1; }));
   EXPECT_EQ(g_shared->sum, 77);
   EXPECT_NE(problem().find("while it computed"), std::string::npos) << problem();
@@ -244,21 +247,10 @@ TEST_F(Stops, ASignalThatWaitsTooLongIsDeliveredAndIsAProblem) {
 }
 
 TEST_F(Stops, AHeldSignalSurvivesTheEnd) {
-  Start([] {
-    struct sigaction action {};
-    action.sa_sigaction = OnValue;
-    action.sa_flags = SA_SIGINFO;
-    sigaction(SIGRTMIN + 1, &action, nullptr);
-    g_shared->ready = true;
-    for (;;) {
-      g_shared->count++;
-    }
-  });
+  Start(ComputeWithoutCalls);
   Begin(Options());
   stops_->Go();
-  sigval value{};
-  value.sival_int = 5;
-  ASSERT_EQ(sigqueue(child_, SIGRTMIN + 1, value), 0);
+  Send(5);
   End();
   EXPECT_TRUE(Eventually([] { return g_shared->handled == 1; }));
   EXPECT_EQ(g_shared->sum, 5);

@@ -16,6 +16,7 @@
 #include <thread>
 
 #include "base/file_util.h"
+#include "recorder/test_container.h"
 
 namespace migrate {
 namespace {
@@ -100,77 +101,31 @@ struct Shared {
   std::atomic<int> born[4];
 };
 
-// A "container": cgroups of its own, and one process that runs a function.
 class Serial : public ::testing::Test {
  protected:
   void SetUp() override {
     if (geteuid() != 0) {
       GTEST_SKIP() << "needs root";
     }
-    id_ = "migrate_serialize_test_" + std::to_string(getpid());
-    shared_ = new (mmap(nullptr, sizeof(Shared), PROT_READ | PROT_WRITE,
-                        MAP_SHARED | MAP_ANONYMOUS, -1, 0)) Shared();
+    shared_ = testing_support::MakeShared<Shared>();
   }
   void TearDown() override {
-    if (child_ > 0) {
-      static_cast<void>(KillCgroup(freezer_));
-      waitpid(child_, nullptr, 0);
-      while (waitpid(-1, nullptr, WNOHANG) > 0) {
-      }
-    }
-    for (auto it = cgroups_.rbegin(); it != cgroups_.rend(); ++it) {
-      for (int tries = 0; rmdir(it->c_str()) != 0 && errno == EBUSY && tries < 500; ++tries) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
-      }
-    }
+    container_.reset();
     EXPECT_NE(ReadSmallFile("/proc/sys/kernel/sched_rt_runtime_us").value().substr(0, 2), "-1");
   }
 
-  // The cgroup of this process in the hierarchy, plus ours.
-  fs::path Make(const fs::path& parent) {
-    const fs::path cgroup = parent / id_;
-    EXPECT_TRUE(fs::create_directory(cgroup));
-    cgroups_.push_back(cgroup);
-    return cgroup;
-  }
-
-  // False: not possible here, skipped.
-  bool Start(int threads_ready, const std::function<void()>& act) {
-    const auto own = FindFreezerCgroup(getpid());
-    freezer_ = Make(own ? *own : fs::path("/sys/fs/cgroup/freezer"));
-    for (const char* controller : {"cpuset", "cpu"}) {
-      const fs::path hierarchy = fs::path("/sys/fs/cgroup") / controller;
-      if (fs::exists(hierarchy / "cgroup.procs")) {
-        const fs::path cgroup = Make(hierarchy);
-        for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
-          if (fs::exists(cgroup / file)) {
-            EXPECT_TRUE(WriteControlFile(cgroup / file, ReadSmallFile(hierarchy / file).value()));
-            cpuset_ = cgroup;
-          }
-        }
-      }
-    }
-    int gate[2];
-    EXPECT_EQ(pipe(gate), 0);
-    child_ = fork();
-    if (child_ == 0) {
-      char byte;
-      close(gate[1]);
-      if (read(gate[0], &byte, 1) == 0) {
-        act();
-      }
-      _exit(0);
-    }
-    close(gate[0]);
-    for (const fs::path& cgroup : cgroups_) {
-      EXPECT_TRUE(WriteControlFile(cgroup / "cgroup.procs", std::to_string(child_)));
-    }
-    close(gate[1]);
+  void Start(int threads_ready, const std::function<void()>& act) {
+    container_ = std::make_unique<testing_support::TestContainer>("serialize_test", act, 0);
+    child_ = container_->pid();
+    freezer_ = container_->freezer();
+    cpuset_ = container_->cpuset();
     while (shared_->ready < threads_ready) {
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
-    options_ = {.init_pid = child_, .container_id = id_, .freezer_cgroup = freezer_, .cpu = -1};
-    return true;
+    options_ = {.init_pid = child_,
+                .container_id = container_->id(),
+                .freezer_cgroup = freezer_,
+                .cpu = -1};
   }
 
   void ExpectSerial(int cpu) {
@@ -183,12 +138,11 @@ class Serial : public ::testing::Test {
     }
   }
 
-  std::string id_;
+  std::unique_ptr<testing_support::TestContainer> container_;
   Shared* shared_ = nullptr;
   pid_t child_ = -1;
   fs::path freezer_;
   fs::path cpuset_;
-  std::vector<fs::path> cgroups_;
   SerializeOptions options_;
 };
 
@@ -225,7 +179,7 @@ void ManyKinds(Shared* shared) {
 }
 
 TEST_F(Serial, PutsBackExactly) {
-  ASSERT_TRUE(Start(7, [this] { ManyKinds(shared_); }));
+  ASSERT_NO_FATAL_FAILURE(Start(7, [this] { ManyKinds(shared_); }));
   auto frozen = FrozenCgroup::Freeze(freezer_);
   ASSERT_TRUE(frozen) << frozen.error().message;
   const auto undo = PlanSerialize(options_);
@@ -245,7 +199,7 @@ TEST_F(Serial, PutsBackExactly) {
 }
 
 TEST_F(Serial, AFreshProcessUndoesIt) {
-  ASSERT_TRUE(Start(7, [this] { ManyKinds(shared_); }));
+  ASSERT_NO_FATAL_FAILURE(Start(7, [this] { ManyKinds(shared_); }));
   const auto undo = PlanSerialize(options_).value();
   ASSERT_TRUE(Serialize(undo));
   const std::string journal = undo.ToJson();
@@ -262,7 +216,7 @@ TEST_F(Serial, AFreshProcessUndoesIt) {
 }
 
 TEST_F(Serial, TasksBornMeanwhile) {
-  ASSERT_TRUE(Start(1, [this] {
+  ASSERT_NO_FATAL_FAILURE(Start(1, [this] {
     setpriority(PRIO_PROCESS, 0, 7);
     ++shared_->ready;
     while (!shared_->go) {
@@ -316,7 +270,7 @@ TEST_F(Serial, TasksBornMeanwhile) {
 // What all this is for: nobody gets the CPU in the middle of a computation.
 TEST_F(Serial, ComputationsAreNotInterrupted) {
   constexpr int kThreads = 4;
-  ASSERT_TRUE(Start(kThreads, [this] {
+  ASSERT_NO_FATAL_FAILURE(Start(kThreads, [this] {
     for (int number = 0; number < kThreads; ++number) {
       std::thread([this, number] {
         ++shared_->ready;
@@ -345,7 +299,7 @@ TEST_F(Serial, ComputationsAreNotInterrupted) {
 }
 
 TEST_F(Serial, AFailureLeavesNoTrace) {
-  ASSERT_TRUE(Start(7, [this] { ManyKinds(shared_); }));
+  ASSERT_NO_FATAL_FAILURE(Start(7, [this] { ManyKinds(shared_); }));
   options_.cpu = CpusOfTask(child_).value().back();
   const auto before = PlanSerialize(options_).value();
   auto undo = before;
@@ -357,17 +311,16 @@ TEST_F(Serial, AFailureLeavesNoTrace) {
 }
 
 TEST_F(Serial, CpusetsBelowAndTheirTasks) {
-  ASSERT_TRUE(Start(7, [this] { ManyKinds(shared_); }));
+  ASSERT_NO_FATAL_FAILURE(Start(7, [this] { ManyKinds(shared_); }));
   if (cpuset_.empty() || sysconf(_SC_NPROCESSORS_ONLN) < 2) {
     GTEST_SKIP() << "needs cpuset of cgroup v1 and two CPUs";
   }
-  const fs::path below = Make(cpuset_);
+  const fs::path below = container_->Make(cpuset_);
   ASSERT_TRUE(WriteControlFile(below / "cpuset.mems", "0"));
   ASSERT_TRUE(WriteControlFile(below / "cpuset.cpus", "0"));
   ASSERT_TRUE(WriteControlFile(below / "cgroup.procs", std::to_string(child_)));
-  options_.container_id = id_;
   const auto undo = PlanSerialize({.init_pid = child_,
-                                   .container_id = id_,
+                                   .container_id = container_->id(),
                                    .freezer_cgroup = freezer_,
                                    .cpu = -1})
                         .value();
@@ -381,10 +334,10 @@ TEST_F(Serial, CpusetsBelowAndTheirTasks) {
 }
 
 TEST_F(Serial, Check) {
-  ASSERT_TRUE(Start(7, [this] { ManyKinds(shared_); }));
+  ASSERT_NO_FATAL_FAILURE(Start(7, [this] { ManyKinds(shared_); }));
   auto check = CheckSerialize(options_);
   EXPECT_THAT(check.blockers, IsEmpty());
-  const fs::path quota = fs::path("/sys/fs/cgroup/cpu") / id_ / "cpu.cfs_quota_us";
+  const fs::path quota = fs::path("/sys/fs/cgroup/cpu") / container_->id() / "cpu.cfs_quota_us";
   if (fs::exists(quota)) {
     EXPECT_THAT(check.notes, Not(Contains(Field(&Blocker::code, "CPU_QUOTA"))));
     ASSERT_TRUE(WriteControlFile(quota, "50000"));

@@ -42,7 +42,9 @@ T* MakeShared() {
 class TestContainer {
  public:
   // `act` runs in the new process, when it is in its cgroups; then the process waits for its end.
-  explicit TestContainer(const std::string& name, const std::function<void()>& act)
+  // `flags`: of clone; 0: the process sees the ids of the host.
+  explicit TestContainer(const std::string& name, const std::function<void()>& act,
+                         unsigned long flags = CLONE_NEWPID)
       : id_("migrate_" + name + "_" + std::to_string(getpid())) {
     namespace fs = std::filesystem;
     const auto own = FindFreezerCgroup(getpid());
@@ -54,13 +56,14 @@ class TestContainer {
         for (const char* file : {"cpuset.cpus", "cpuset.mems"}) {
           if (fs::exists(cgroup / file)) {
             EXPECT_TRUE(WriteControlFile(cgroup / file, ReadSmallFile(hierarchy / file).value()));
+            cpuset_ = cgroup;
           }
         }
       }
     }
     int gate[2];
     EXPECT_EQ(pipe(gate), 0);
-    pid_ = static_cast<pid_t>(syscall(SYS_clone, CLONE_NEWPID | SIGCHLD, 0, 0, 0, 0));
+    pid_ = static_cast<pid_t>(syscall(SYS_clone, flags | SIGCHLD, 0, 0, 0, 0));
     if (pid_ == 0) {
       char byte = 0;
       close(gate[1]);
@@ -95,11 +98,7 @@ class TestContainer {
     }
   }
 
-  pid_t pid() const { return pid_; }
-  const std::string& id() const { return id_; }
-  const std::filesystem::path& freezer() const { return freezer_; }
-
- private:
+  // One more cgroup, which goes with the others.
   std::filesystem::path Make(const std::filesystem::path& parent) {
     const std::filesystem::path cgroup = parent / id_;
     EXPECT_TRUE(std::filesystem::create_directory(cgroup));
@@ -107,9 +106,18 @@ class TestContainer {
     return cgroup;
   }
 
+  pid_t pid() const { return pid_; }
+  const std::string& id() const { return id_; }
+  const std::filesystem::path& freezer() const { return freezer_; }
+  const std::filesystem::path& cpuset() const {
+    return cpuset_;
+  }  // empty: there is no such controller
+
+ private:
   std::string id_;
   pid_t pid_ = -1;
   std::filesystem::path freezer_;
+  std::filesystem::path cpuset_;
   std::vector<std::filesystem::path> cgroups_;
 };
 
