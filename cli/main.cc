@@ -194,7 +194,7 @@ void AddRecordCommand(CLI::App& app, Arguments& arguments) {
               request.set_duration_ms(static_cast<std::uint64_t>(seconds * 1000));
             },
             "how long; without it until Ctrl-C")
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(0.001, 1e6));
   record->add_option_function<int>(
             "--cpu", [&request](int cpu) { request.set_cpu_plus_one(cpu + 1); },
             "the CPU that the container runs on meanwhile (default: the idlest)")
