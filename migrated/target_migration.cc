@@ -302,11 +302,13 @@ Result<v1::CommitReply> TargetMigration::CommitLocked() {
 Result<> TargetMigration::Activate() {
   const auto pid = static_cast<int>(record_.init_pid());
   const OwnedFd netns = TRY(OpenNetns(pid));
-  TRY(ConnectContainerNetwork(node_, record_));
-  TRY(Fault(FaultPoint::kTargetConnected));
+  // The address first: the relay's own one is routed by way of it, which must not lead away any
+  // more.
   if (record_.has_address_move()) {
     TRY(ActivateAddress(record_.address_move()));
   }
+  TRY(ConnectContainerNetwork(node_, record_));
+  TRY(Fault(FaultPoint::kTargetConnected));
   if (const Result<> known = Introduce6(TRY(OpenNetns(getpid())), netns); !known) {
     spdlog::warn("container {}: neighbours of IPv6: {}", record_.replica_id(),
                  known.error().message);

@@ -7,6 +7,7 @@ from handoff_local_clients import neighbour_of
 from shell import Failed
 
 ADDRESS = "172.29.0.7"
+ALLOWED_MS = 500  # above the frozen time: less than a second retransmission
 
 
 def same_network(tb, *options):
@@ -42,6 +43,8 @@ def scenario_address_mode(tb):
         target = tb.peer_of(source)
         result, gaps = move_under_load(source, target, "redis1", clients, f"{number}", options=["--network=address"])
         print(line_of(f"{number}", result, gaps))
+        late = {who: gap for who, gap in gaps.items() if gap > result["downtime_ms"] + ALLOWED_MS}
+        expect(f"clients that waited long in move {number}", late, {})
         address = target.inspect("redis1")["NetworkSettings"]["Networks"]["net1"]["IPAddress"]
         expect("address at the target", address, ADDRESS)
         clients[f"new {number}"] = redis_client(tb, tb.client, ADDRESS, key=f"new{number}")
