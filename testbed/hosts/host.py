@@ -125,7 +125,10 @@ class Host(Namespace):
     def start_docker(self, wait=True):
         """Starts dockerd, which starts a containerd of its own."""
         self.write_docker_config()
-        self._start("docker", ["dockerd", "--config-file", self.dir / "daemon.json"], self.dir / "docker.log")
+        temporary = self.dir / "tmp"  # containerd writes its stacks there when dockerd finds it slow
+        temporary.mkdir(exist_ok=True)
+        self._start("docker", ["dockerd", "--config-file", self.dir / "daemon.json"], self.dir / "docker.log",
+                    TMPDIR=str(temporary))
         if wait:
             self.wait_for_docker()
 
