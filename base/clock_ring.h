@@ -10,9 +10,9 @@
  * that whoever drains the ring at every system call of the process loses nothing and the process
  * need not know what was drained. The reader:
  *   - reads entries [drained, head) when a task of the process loses the CPU, execs or ends, and at
- *     a system call if a quarter of the ring has come together; `drained` is kept by the reader,
- *     0 at first. So readings stand in the log in their own order, but possibly behind events that
- *     followed them: whoever replays looks ahead for those of the process that it lets run;
+ *     the system call that is number 0 of a round; `drained` is kept by the reader, 0 at first. So
+ *     readings stand in the log in their own order, but possibly behind events that followed them:
+ *     whoever replays looks ahead for those of the process that it lets run;
  *   - skips i % CLOCK_RING_ENTRIES == 0 unless its sequence is i; stops in front of another entry
  *     whose sequence is not i (its task was interrupted while it wrote it: a problem);
  *   - head - drained > CLOCK_RING_ENTRIES: readings were lost, a problem;

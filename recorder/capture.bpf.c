@@ -162,11 +162,11 @@ int BPF_PROG(on_sys_exit, struct pt_regs *regs, long ret) {
     return 0;
   }
   BOUND(number, 0x1ff);
-  /* A clock call may be the one that begins a new round: the ring must be empty then. */
-  struct clock_source *source =
-      drain_clocks(mark, is_clock_call(number) ? 1 : CLOCK_RING_ENTRIES / 4);
-  if (source && is_clock_call(number) && regs->ip >= source->vdso && regs->ip < source->vdso_end)
-    return 0;
+  if (is_clock_call(number)) {
+    /* It may be the one that begins a new round: the ring must be empty then. */
+    struct clock_source *source = drain_clocks(mark);
+    if (source && regs->ip >= source->vdso && regs->ip < source->vdso_end) return 0;
+  }
   const volatile struct capture_row *row = &rows[number];
   u32 arg_count = row->arg_count, fd_arg = row->fd_arg, class = FD_NONE;
   s->args[0] = regs->di;
@@ -286,7 +286,7 @@ int BPF_PROG(on_new_task, struct task_struct *task, unsigned long clone_flags) {
   }
   if (clone_flags & CLONE_VM) mark->clock_key = parent_mark->clock_key;
   if (state != CAPTURE_ARMED) return 0;
-  struct clock_source *source = drain_clocks(parent_mark, 1);
+  struct clock_source *source = drain_clocks(parent_mark);
   if (source && !(clone_flags & CLONE_VM)) fork_clocks(mark, source);
   u64 args[EVENT_MAX_ARGS] = {tid, (clone_flags & CLONE_THREAD) ? parent_mark->tgid : tid, clone_flags};
   put_small(KIND(EVENT_TASK_NEW, 0), parent_tid, 0, args);
@@ -296,7 +296,7 @@ int BPF_PROG(on_new_task, struct task_struct *task, unsigned long clone_flags) {
 /* The memory of these callers is about to go, and what they have read with it. */
 static __always_inline int drain_before_the_end(void) {
   struct task_mark *mark = bpf_task_storage_get(&marks, bpf_get_current_task_btf(), 0, 0);
-  if (mark && state == CAPTURE_ARMED) drain_clocks(mark, 1);
+  if (mark && state == CAPTURE_ARMED) drain_clocks(mark);
   return 0;
 }
 
@@ -350,7 +350,7 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(on_exit, struct task_struct *task) {
   struct task_mark *mark = bpf_task_storage_get(&marks, task, 0, 0);
   if (!mark) return 0;
-  if (task->mm && state == CAPTURE_ARMED) drain_clocks(mark, 1); /* Linux 6.16: it still has its memory */
+  if (task->mm && state == CAPTURE_ARMED) drain_clocks(mark); /* Linux 6.16: it still has its memory */
   u32 key = mark->host_tgid;
   if (mark->clock_key == key && BPF_CORE_READ(task, signal, live.counter) == 0)
     bpf_map_delete_elem(&clocks, &key);
@@ -368,7 +368,7 @@ int BPF_PROG(on_signal, int signal, struct kernel_siginfo *info, struct k_sigact
   if (!mark || state != CAPTURE_ARMED) return 0;
   struct scratch *s = get_scratch();
   if (!s) return 0;
-  drain_clocks(mark, 1);
+  drain_clocks(mark);
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
   u64 original = BPF_CORE_READ(regs, orig_ax);
   s->args[0] = BPF_CORE_READ(regs, ip);
@@ -402,7 +402,7 @@ int BPF_PROG(on_switch, bool preempt, struct task_struct *previous, struct task_
   if (state != CAPTURE_ARMED) return 0;
   struct task_mark *mark = bpf_task_storage_get(&marks, previous, 0, 0);
   if (!mark) return 0;
-  if (previous->mm) drain_clocks(mark, 1);
+  if (previous->mm) drain_clocks(mark);
   struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(previous);
   if ((s64)BPF_CORE_READ(regs, orig_ax) >= 0) return 0;
   u32 task_state = previous->__state;

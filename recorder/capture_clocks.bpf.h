@@ -57,17 +57,17 @@ static __noinline int put_clocks(u32 tid, struct clock_source *source, u64 head)
   return 0;
 }
 
-/* Logs what the current task's process has read since the last time, if it is so many readings. They
- * are logged in the order in which they were made, but may come later than other events of the
- * process: at the latest when one of its tasks gives up the CPU, or its memory goes. */
-static __always_inline struct clock_source *drain_clocks(struct task_mark *mark, u64 least) {
+/* Logs what the current task's process has read since the last time. Readings are logged in the order
+ * in which they were made, but may come later than other events of the process: at the latest when
+ * one of its tasks gives up the CPU, its memory goes, or its ring begins a new round. */
+static __always_inline struct clock_source *drain_clocks(struct task_mark *mark) {
   u32 key = mark->clock_key;
   struct clock_source *source = bpf_map_lookup_elem(&clocks, &key);
   u64 head = 0;
   if (!source) return 0;
   if (bpf_probe_read_user(&head, sizeof(head), (void *)(source->region + CLOCK_HEADER_OFFSET)))
     return source;
-  if (head - source->drained >= least) put_clocks(mark->tid, source, head);
+  if (head != source->drained) put_clocks(mark->tid, source, head);
   return source;
 }
 
