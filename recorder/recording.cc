@@ -24,7 +24,7 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 // How often the ring is emptied. The log lags behind by at most this and a chunk's age.
-constexpr auto kConsumePause = std::chrono::milliseconds(1);
+constexpr auto kConsumePause = std::chrono::milliseconds(4);
 
 std::string ProblemText(uint32_t problem, uint32_t tid, uint64_t a, uint64_t b) {
   const SyscallRow* row = FindSyscall(static_cast<int>(a));
