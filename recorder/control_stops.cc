@@ -296,8 +296,8 @@ void ControlStops::Impl::OnSignal(TracedTask& task) {
   if (!registers || !info) {
     return Continue(task, signal);  // killed
   }
-  if (signal == SIGSTOP && info->si_code == SI_KERNEL) {
-    ++yields;  // the recording program asked for it (Capture::YieldAfterNextCall): others have run
+  if (IsTurn(*info)) {
+    ++yields;  // others have run
     return Continue(task);
   }
   if (task.injecting && task.injecting->si_signo == signal) {
@@ -471,6 +471,14 @@ Result<> UndoControlStops(const std::filesystem::path& cgroup) {
   }
   if (!patched) {
     return {};
+  }
+  // Nobody was there to take away the SIGSTOP of a turn. No task was stopped when the recording
+  // began.
+  for (const int pid : *processes) {
+    const auto status = ReadSmallFile("/proc/" + std::to_string(pid) + "/status");
+    if (status && status->find("\nState:\tT") != std::string::npos) {
+      kill(pid, SIGCONT);
+    }
   }
   Result<> result;
   // A thread of its own: whoever traces must not have other tracees.

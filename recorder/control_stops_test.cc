@@ -345,6 +345,9 @@ TEST_F(Stops, AFreshProcessUndoesWhatADeadOneHasLeft) {
   waitpid(tracer, nullptr, 0);
   EXPECT_TRUE(FindPatchedClocks(child_).value());
   EXPECT_TRUE(Advances());
+  kill(child_, SIGSTOP);  // as if the tracer had died at a turn
+  siginfo_t stopped{};
+  ASSERT_EQ(waitid(P_PID, static_cast<id_t>(child_), &stopped, WSTOPPED | WNOWAIT), 0);
   EXPECT_TRUE(UndoControlStops(cgroup_));
   ExpectNothingLeft(child_);
   EXPECT_TRUE(Advances());

@@ -285,6 +285,9 @@ TEST_F(RecordingTest, TasksThatNeverWaitTakeTurnsBetweenSystemCalls) {
   EXPECT_EQ(recording_->state().problem, "");
   Finish();
   ExpectAsBefore();
+  const uint64_t one = g_shared->count;  // nobody is left stopped
+  const uint64_t other = g_shared->hash;
+  EXPECT_TRUE(Eventually([&] { return g_shared->count > one && g_shared->hash > other; }));
 }
 
 TEST_F(RecordingTest, WhatCannotBeReplayedEndsIt) {

@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <functional>
 #include <set>
 #include <string>
@@ -138,15 +139,25 @@ std::vector<StoppedTracee*> TracedTasks::StoppedOf(pid_t tgid) {
   return found;
 }
 
+// Untraced, it would stop the task for good.
+bool TracedTasks::HasPendingTurn(TracedTask& task) {
+  const auto pending = Stopped(task).PeekPending(/*shared=*/false, limits::kMaxHeldSignals);
+  return pending && std::any_of(pending->begin(), pending->end(), IsTurn);
+}
+
 // False: the stop is none to stay in; the task has been sent on to the next one.
 bool TracedTasks::Settle(TracedTask& task) {
   StoppedTracee& stopped = Stopped(task);
   const Stop stop = stopped.stop();
   if (TakesCalls(stop.kind)) {
+    if (stop.kind == StopKind::kInterrupt && HasPendingTurn(task)) {
+      Go(task, Resume::kContinue);  // to the stop of that signal, where it is taken away
+      return false;
+    }
     return true;
   }
   if (stop.kind == StopKind::kSignal) {
-    if (const auto info = stopped.GetSigInfo()) {
+    if (const auto info = stopped.GetSigInfo(); info && !IsTurn(*info)) {
       task.held.push_back(*info);
     }
   }

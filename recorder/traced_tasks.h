@@ -24,15 +24,15 @@
 namespace migrate {
 
 struct TracedTask {
-  pid_t tid = 0;       // of the host
+  pid_t tid = 0;  // of the host
   pid_t tgid = 0;
   uint32_t inner = 0;  // as the container numbers it
   std::variant<RunningTracee, StoppedTracee> state;
   std::deque<siginfo_t> held;          // signals that wait for the next system call
   std::optional<siginfo_t> injecting;  // sent again; its siginfo is put back when it is delivered
   std::chrono::nanoseconds cpu_at_hold{};
-  bool forced = false;     // has waited too long
-  bool in_vfork = false;   // the kernel holds it until its child has a memory of its own
+  bool forced = false;    // has waited too long
+  bool in_vfork = false;  // the kernel holds it until its child has a memory of its own
 };
 
 class TracedTasks {
@@ -63,10 +63,17 @@ class TracedTasks {
  private:
   bool Settle(TracedTask& task);
   bool DeliverHeld(TracedTask& task);
+  bool HasPendingTurn(TracedTask& task);
 
   WaitSource& waits_;
   std::map<pid_t, TracedTask> tasks_;
 };
+
+// The kernel's SIGSTOP that only makes a task give up the CPU (Capture::YieldAfterNextCall): never
+// to be delivered.
+inline bool IsTurn(const siginfo_t& info) {
+  return info.si_signo == SIGSTOP && info.si_code == SI_KERNEL;
+}
 
 inline bool IsStopped(const TracedTask& task) {
   return std::holds_alternative<StoppedTracee>(task.state);
